@@ -1,0 +1,184 @@
+// Package contact holds the rules of one contact: a person that an account
+// knows, apart from any conversation.
+package contact
+
+import (
+	"errors"
+	"time"
+
+	"verbatim/domain"
+)
+
+// Event is something that happened to a contact. The set is closed.
+//
+//sumtype:decl
+type Event interface {
+	domain.Event
+	event()
+}
+
+// Created makes a person known to the account.
+type Created struct {
+	Account domain.Account `json:"account"`
+	Profile domain.Person  `json:"profile"`
+}
+
+// Updated says what is different now about the person; Profile is the person
+// after it.
+type Updated struct {
+	Changes []domain.Change `json:"changes"`
+	Profile domain.Person   `json:"profile"`
+}
+
+// WidgetTriggered says that the person opened the chat widget on a page.
+type WidgetTriggered struct {
+	Contact      domain.Person     `json:"contact"`
+	Attributes   domain.Attributes `json:"attributes,omitempty"` // page, browser, languages
+	Conversation string            `json:"conversation,omitempty"`
+}
+
+// Erased says that the person's data was overwritten, in how many events, and
+// who asked for it.
+type Erased struct {
+	By     domain.Person `json:"by"`
+	Events int64         `json:"events"`
+}
+
+func (Created) EventType() string         { return "contact.created" }
+func (Updated) EventType() string         { return "contact.updated" }
+func (WidgetTriggered) EventType() string { return "contact.widget_triggered" }
+func (Erased) EventType() string          { return "contact.erased" }
+
+func (Created) event()         {}
+func (Updated) event()         {}
+func (WidgetTriggered) event() {}
+func (Erased) event()          {}
+
+// Command is a request to a contact. The set is closed.
+//
+//sumtype:decl
+type Command interface{ command() }
+
+// Create makes the person known.
+type Create struct {
+	Account domain.Account
+	Profile domain.Person
+}
+
+// Update is a merge-patch (RFC 7396) of the person.
+type Update struct{ Patch domain.PersonPatch }
+
+// TriggerWidget says that the person opened the widget.
+type TriggerWidget struct {
+	Attributes   domain.Attributes
+	Conversation string // id of the conversation they are in, if any
+}
+
+// Erase records that the person's data was overwritten.
+type Erase struct {
+	By     domain.Person
+	Events int64
+}
+
+func (Create) command()        {}
+func (Update) command()        {}
+func (TriggerWidget) command() {}
+func (Erase) command()         {}
+
+// Refusals: what a contact may say no to.
+const (
+	NotCreated     domain.Refusal = "contact.not_found"
+	AlreadyCreated domain.Refusal = "contact.already_exists"
+	AlreadyErased  domain.Refusal = "contact.erased"
+)
+
+// StateSchema is the version of State's stored shape.
+const StateSchema = 1
+
+// State is what a contact must remember in order to decide. The zero State is a
+// contact that was never created.
+type State struct {
+	Known   bool          `json:"known"`
+	Erased  bool          `json:"erased,omitempty"`
+	Profile domain.Person `json:"profile"`
+}
+
+// Decide returns what follows from asking c of s, or why it is refused: a
+// domain.Refusal or a *domain.FieldError.
+func Decide(s State, c Command, _ time.Time) ([]Event, error) {
+	if c, ok := c.(Create); ok {
+		return s.create(c)
+	}
+	if !s.Known {
+		return nil, NotCreated
+	}
+	if s.Erased {
+		return nil, AlreadyErased
+	}
+	switch c := c.(type) {
+	case Update:
+		return s.update(c)
+	case TriggerWidget:
+		if err := c.Attributes.Validate("attributes"); err != nil {
+			return nil, err
+		}
+		return []Event{WidgetTriggered{s.Profile, c.Attributes, c.Conversation}}, nil
+	case Erase:
+		by := c.By.Completed(domain.System)
+		if err := by.Validate(); err != nil {
+			return nil, within(err, "by")
+		}
+		return []Event{Erased{by, c.Events}}, nil
+	default:
+		panic("contact: a command outside the closed set")
+	}
+}
+
+func (s State) create(c Create) ([]Event, error) {
+	if s.Known {
+		return nil, AlreadyCreated
+	}
+	profile := c.Profile.Completed(domain.Customer)
+	if err := profile.Validate(); err != nil {
+		return nil, err
+	}
+	if profile.Role != domain.Customer {
+		return nil, &domain.FieldError{Field: "role", Rule: `must be "customer"`}
+	}
+	return []Event{Created{c.Account, profile}}, nil
+}
+
+func (s State) update(c Update) ([]Event, error) {
+	profile, changes := c.Patch.Apply(s.Profile)
+	if err := profile.Validate(); err != nil {
+		return nil, err
+	}
+	if len(changes) == 0 {
+		return nil, nil
+	}
+	return []Event{Updated{changes, profile}}, nil
+}
+
+func within(err error, field string) error {
+	if f, ok := errors.AsType[*domain.FieldError](err); ok {
+		return f.Within(field)
+	}
+	return err
+}
+
+// Evolve returns s after e. It cannot fail: e has already happened.
+func Evolve(s State, e Event) State {
+	switch e := e.(type) {
+	case Created:
+		s.Known, s.Profile = true, e.Profile
+	case Updated:
+		s.Profile = e.Profile
+	case WidgetTriggered:
+	case Erased:
+		s.Erased = true
+		s.Profile = domain.Person{ID: s.Profile.ID, Role: s.Profile.Role}
+	default:
+		panic("contact: an event outside the closed set")
+	}
+	return s
+}
