@@ -1,0 +1,138 @@
+package webhooks
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+
+	"verbatim/domain/endpoint"
+)
+
+// A State is where a delivery stands.
+type State string
+
+// The states. A delivery is pending until it ends in one of the others.
+const (
+	Pending   State = "pending"
+	Delivered State = "delivered"
+	Parked    State = "parked"    // given up, kept, can be redelivered
+	Cancelled State = "cancelled" // the endpoint is gone
+)
+
+// A Delivery is one event owed to one endpoint. Its body is not kept: it
+// follows from the log, the dialect and the history setting, all of them
+// pinned here.
+type Delivery struct {
+	ID         string // "dlv_…"
+	WebhookID  string // "msg_…"; see ID
+	EndpointID string
+	Account    string
+	Stream     string // with EndpointID its lane
+	Position   int64
+	Version    int64 // of the stream: the body is as of it
+	EventID    uuid.UUID
+	Event      string // name of the fact
+	Name       string // the dialect's name of it
+	Dialect    string
+	History    string
+	State      State
+	Reason     string // why it ended, if not delivered
+	Attempts   int
+	DueAt      time.Time // of the next attempt
+	CreatedAt  time.Time
+	EndedAt    *time.Time
+	Digest     []byte // SHA-256 of the bytes that were accepted
+}
+
+// An Outcome is what an attempt told us. A failed attempt is no error.
+type Outcome struct {
+	Status     int           // HTTP status, 0 if there was no answer
+	RetryAfter time.Duration // as the receiver asked, 0 if it did not
+	Fault      Fault         // why there was no answer
+	Detail     string        // the fault in words, or the first bytes of the answer; at most MaxDetail bytes
+	Took       time.Duration
+}
+
+// A Fault is a reason for which an attempt got no answer.
+type Fault string
+
+// The faults.
+const (
+	NoFault      Fault = ""
+	Unreachable  Fault = "unreachable"   // no connection, no name, TLS
+	TimedOut     Fault = "timed_out"     // no answer in time
+	PrivateRange Fault = "private_range" // the address is one that webhooks may not reach
+	Unrendered   Fault = "unrendered"    // the body could not be made
+)
+
+// MaxDetail bounds what is kept of a receiver's answer: enough for an error
+// message, not for a page.
+const MaxDetail = 512
+
+// An Attempt is one try of a delivery, on record.
+type Attempt struct {
+	Number  int // 1, 2, 3, …
+	At      time.Time
+	Outcome Outcome
+	Digest  []byte // SHA-256 of the bytes that were sent
+}
+
+// A Report is an attempt and where it leaves its delivery.
+type Report struct {
+	Delivery Delivery // as it is after the attempt
+	Attempt  Attempt
+}
+
+// A Lane is the deliveries of one stream to one endpoint: first in, first out.
+type Lane struct {
+	EndpointID string
+	Stream     string
+}
+
+// A Queue keeps deliveries and what came of them.
+type Queue interface {
+	// Heads returns the oldest pending delivery of every lane after the given
+	// one, at most limit of them, lanes in order. The zero Lane is before all.
+	Heads(ctx context.Context, after Lane, limit int) ([]Delivery, error)
+	// Next returns the pending deliveries of a lane behind a position and
+	// name, oldest first, at most limit of them.
+	Next(ctx context.Context, lane Lane, limit int) ([]Delivery, error)
+	// Record commits attempts and the states they lead to, all in one
+	// transaction.
+	Record(ctx context.Context, reports []Report) error
+	// Target returns where and how to send to an endpoint: ErrNoTarget if it
+	// was deleted.
+	Target(ctx context.Context, endpointID string) (Target, error)
+}
+
+// ErrNoTarget says that the endpoint of a delivery is gone.
+var ErrNoTarget = errors.New("the endpoint was deleted")
+
+// A Target is an endpoint as the dispatcher sees it.
+type Target struct {
+	Settings endpoint.Settings
+	Disabled bool
+	Secrets  []string          // signing secrets "whsec_…", newest first; those that still sign
+	Headers  map[string]string // sent along
+}
+
+// A Request is one signed body on its way out.
+type Request struct {
+	URL     string
+	Headers map[string]string
+	Body    []byte
+}
+
+// A Sender makes one attempt. It never fails: whatever happens is an Outcome.
+type Sender interface {
+	Send(ctx context.Context, r Request) Outcome
+}
+
+// A Renderer makes the body of a delivery from the log.
+type Renderer interface {
+	// Body returns the bytes to send. The same delivery has the same bytes for
+	// ever.
+	Body(ctx context.Context, d *Delivery) ([]byte, error)
+}
