@@ -5,15 +5,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // Attributes is an open JSON object that keeps the order in which its keys were
 // given, because some formats pass it on as a list.
 type Attributes []Attribute
 
-// An Attribute is one member of an open object; Value is compact JSON.
+// An Attribute is one member of an open object; Value is compact JSON, without
+// the escapes that only HTML pages need.
 type Attribute struct {
 	Key   string
 	Value json.RawMessage
@@ -77,12 +80,8 @@ func (a Attributes) MarshalJSON() ([]byte, error) {
 		if i > 0 {
 			buf = append(buf, ',')
 		}
-		key, err := json.Marshal(at.Key)
-		if err != nil {
-			return nil, err
-		}
-		buf = append(append(buf, key...), ':')
-		if at.Value == nil {
+		buf = append(appendKey(buf, at.Key), ':')
+		if at.isNull() {
 			buf = append(buf, "null"...)
 			continue
 		}
@@ -90,6 +89,20 @@ func (a Attributes) MarshalJSON() ([]byte, error) {
 	}
 	return append(buf, '}'), nil
 }
+
+// appendKey appends key as a JSON string; almost every key needs no escape.
+func appendKey(buf []byte, key string) []byte {
+	for i := range len(key) {
+		if c := key[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return append(buf, encode(key)...)
+		}
+	}
+	buf = append(buf, '"')
+	buf = append(buf, key...)
+	return append(buf, '"')
+}
+
+func (at Attribute) isNull() bool { return len(at.Value) == 0 || string(at.Value) == "null" }
 
 // UnmarshalJSON reads an object and keeps the order of its keys. Of a key that
 // stands twice the last value counts, at the place of the first.
@@ -103,7 +116,7 @@ func (a *Attributes) UnmarshalJSON(data []byte) error {
 	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
 		return errNotObject
 	}
-	out := Attributes{}
+	out, index := Attributes{}, places{}
 	for dec.More() {
 		t, err := dec.Token()
 		if err != nil {
@@ -121,54 +134,155 @@ func (a *Attributes) UnmarshalJSON(data []byte) error {
 		if err := json.Compact(&compact, raw); err != nil {
 			return fmt.Errorf("read attribute %q: %w", key, err)
 		}
-		if out.Get(key) != nil {
-			out = out.Set(key, compact.Bytes())
+		value := unescaped(compact.Bytes())
+		if i := index.of(out, key); i >= 0 {
+			out[i].Value = value
 		} else {
-			out = append(out, Attribute{key, compact.Bytes()})
+			out = append(out, Attribute{key, value})
 		}
 	}
 	*a = out
 	return nil
 }
 
+// places finds members of an object that only grows. The object may be as large
+// as a request's body: from a few keys on they are looked up, since to search
+// them all for each of 60,000 keys takes seconds.
+type places map[string]int
+
+// fewKeys is how many keys are searched faster than looked up.
+const fewKeys = 32
+
+// of returns the place of key in a, or -1.
+func (p places) of(a Attributes, key string) int {
+	if len(a) <= fewKeys {
+		return slices.IndexFunc(a, func(at Attribute) bool { return at.Key == key })
+	}
+	for i := len(p); i < len(a); i++ {
+		p[a[i].Key] = i
+	}
+	if i, ok := p[key]; ok {
+		return i
+	}
+	return -1
+}
+
+// unescaped returns compact JSON with the characters that encoding/json escapes
+// for the sake of HTML pages as they are. The log is written without these
+// escapes and a snapshot with them; neither the size of an object nor what is
+// decided on it may depend on where it was read.
+func unescaped(v []byte) []byte {
+	if !bytes.Contains(v, []byte(`\u`)) {
+		return v
+	}
+	out := make([]byte, 0, len(v))
+	for i := 0; i < len(v); i++ {
+		if v[i] != '\\' || i+1 == len(v) {
+			out = append(out, v[i])
+			continue
+		}
+		plain := ""
+		switch string(v[i+1 : min(i+6, len(v))]) {
+		case "u003c", "u003C":
+			plain = "<"
+		case "u003e", "u003E":
+			plain = ">"
+		case "u0026":
+			plain = "&"
+		case "u2028":
+			plain = "\u2028"
+		case "u2029":
+			plain = "\u2029"
+		}
+		if plain == "" {
+			out = append(out, v[i], v[i+1]) // both, so that an escaped backslash escapes nothing
+			i++
+			continue
+		}
+		out = append(out, plain...)
+		i += 5
+	}
+	return out
+}
+
 // Validate returns a *FieldError when the object is larger than
-// MaxAttributesLength.
+// MaxAttributesLength, nested deeper than MaxAttributesDepth or not UTF-8.
 func (a Attributes) Validate(field string) error {
 	size := 2
-	for _, at := range a {
-		size += len(at.Key) + len(at.Value) + 4
+	for i, at := range a {
+		if i > 0 {
+			size++ // the comma
+		}
+		size += len(at.Key) + len(at.Value) + 3
 	}
 	if size > MaxAttributesLength {
 		return &FieldError{field, "must be at most " + itoa(MaxAttributesLength) + " bytes"}
 	}
+	for _, at := range a {
+		switch {
+		case !utf8.ValidString(at.Key) || !utf8.Valid(at.Value):
+			return &FieldError{field, "must be valid UTF-8"}
+		case 1+depth(at.Value) > MaxAttributesDepth:
+			return &FieldError{field, "must be nested at most " + itoa(MaxAttributesDepth) + " deep"}
+		}
+	}
 	return nil
+}
+
+// depth returns how many objects and lists lie within each other in v.
+func depth(v []byte) int {
+	deepest, now, text := 0, 0, false
+	for i := 0; i < len(v); i++ {
+		switch c := v[i]; {
+		case text && c == '\\':
+			i++
+		case c == '"':
+			text = !text
+		case text:
+		case c == '{' || c == '[':
+			now++
+			deepest = max(deepest, now)
+		case c == '}' || c == ']':
+			now--
+		}
+	}
+	return deepest
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
 // Merge returns a after the merge-patch patch (RFC 7396): null removes a key,
-// an object is merged into an object, anything else replaces.
+// an object is merged into an object, anything else replaces. Neither is
+// changed. It reads a value anew for each level of objects, so that a patch of
+// a stranger is to be validated before.
 func (a Attributes) Merge(patch Attributes) Attributes {
-	out := a
+	if len(patch) == 0 {
+		return a
+	}
+	out, index := slices.Clone(a), places{}
 	for _, at := range patch {
+		i := index.of(out, at.Key)
 		switch {
-		case bytes.Equal(at.Value, []byte("null")):
-			out = out.Set(at.Key, nil)
+		case at.isNull():
+			at.Value = nil
 		case at.Value[0] == '{':
-			var inner Attributes
+			var before, inner Attributes
+			if i >= 0 {
+				before = out[i : i+1].Object(at.Key)
+			}
 			if err := json.Unmarshal(at.Value, &inner); err != nil {
 				panic("domain: an attribute that was read as JSON does not decode: " + err.Error())
 			}
-			merged := out.Object(at.Key).Merge(inner)
-			if merged == nil {
-				merged = Attributes{}
-			}
-			out = out.Set(at.Key, encode(merged))
-		default:
-			out = out.Set(at.Key, at.Value)
+			at.Value = encode(before.Merge(inner))
+		}
+		switch {
+		case i >= 0:
+			out[i].Value = at.Value
+		case at.Value != nil:
+			out = append(out, at)
 		}
 	}
-	return out
+	return slices.DeleteFunc(out, func(at Attribute) bool { return at.Value == nil })
 }
 
 // Equal reports whether a and b have the same members in the same order.
@@ -194,6 +308,6 @@ func (a Attributes) Changed(prefix string, c Change) Attributes {
 	case bytes.Equal(c.Current, []byte("null")):
 		return a.Set(key, nil)
 	default:
-		return a.Set(key, c.Current)
+		return a.Set(key, unescaped(c.Current))
 	}
 }

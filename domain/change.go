@@ -20,15 +20,19 @@ func Changed(key string, before, after any) (Change, bool) {
 	return c, !bytes.Equal(c.Previous, c.Current)
 }
 
+// encode returns v as the log has it: compact, and without the escapes that only
+// HTML pages need.
 func encode(v any) json.RawMessage {
-	if raw, ok := v.(json.RawMessage); ok && raw == nil {
+	if raw, ok := v.(json.RawMessage); ok && len(raw) == 0 {
 		return json.RawMessage("null")
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
+	var buf bytes.Buffer
+	enc := json.NewEncoder(&buf)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
 		panic("domain: a value of a command does not encode: " + err.Error())
 	}
-	return b
+	return bytes.TrimSuffix(buf.Bytes(), []byte("\n"))
 }
 
 // A Patch is one member of a merge-patch (RFC 7396): not set means "leave as it

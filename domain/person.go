@@ -33,6 +33,7 @@ const (
 	MaxNameLength       = 255      // characters of a name, e-mail, phone or identifier
 	MaxURLLength        = 2048     // characters of a URL; what browsers and proxies carry
 	MaxAttributesLength = 64 << 10 // bytes of an encoded attributes object
+	MaxAttributesDepth  = 32       // objects and lists within each other; parsers of receivers give up from 64 on
 )
 
 // A Person is anyone a fact names: customer, agent, bot or the system itself.
@@ -163,7 +164,8 @@ type PersonPatch struct {
 }
 
 // Apply returns p after the patch and what changed. A new name alone renames
-// both parts; new parts alone rename the whole.
+// both parts; new parts alone rename the whole. Attributes of a stranger are to
+// be validated before, as for Merge.
 func (c PersonPatch) Apply(p Person) (Person, []Change) {
 	before := p
 	p.Name = c.Name.Or(p.Name)

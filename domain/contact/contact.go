@@ -122,13 +122,12 @@ func Decide(s State, c Command, _ time.Time) ([]Event, error) {
 		if err := c.Attributes.Validate("attributes"); err != nil {
 			return nil, err
 		}
+		if err := domain.Text("conversation", c.Conversation, domain.MaxIDLength); err != nil {
+			return nil, err
+		}
 		return []Event{WidgetTriggered{s.Profile, c.Attributes, c.Conversation}}, nil
 	case Erase:
-		by := c.By.Completed(domain.System)
-		if err := by.Validate(); err != nil {
-			return nil, within(err, "by")
-		}
-		return []Event{Erased{by, c.Events}}, nil
+		return s.erase(c)
 	default:
 		panic("contact: a command outside the closed set")
 	}
@@ -149,6 +148,9 @@ func (s State) create(c Create) ([]Event, error) {
 }
 
 func (s State) update(c Update) ([]Event, error) {
+	if err := c.Patch.Attributes.Validate("attributes"); err != nil {
+		return nil, err
+	}
 	profile, changes := c.Patch.Apply(s.Profile)
 	if err := profile.Validate(); err != nil {
 		return nil, err
@@ -157,6 +159,19 @@ func (s State) update(c Update) ([]Event, error) {
 		return nil, nil
 	}
 	return []Event{Updated{changes, profile}}, nil
+}
+
+func (s State) erase(c Erase) ([]Event, error) {
+	by := c.By.Completed(domain.System)
+	if by.ID == s.Profile.ID {
+		// They asked for it themselves: what has just been erased must not come
+		// back with the fact that it was.
+		by = domain.Person{ID: s.Profile.ID, Role: s.Profile.Role}
+	}
+	if err := by.Validate(); err != nil {
+		return nil, within(err, "by")
+	}
+	return []Event{Erased{by, c.Events}}, nil
 }
 
 func within(err error, field string) error {

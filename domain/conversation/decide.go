@@ -1,6 +1,7 @@
 package conversation
 
 import (
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -182,10 +183,10 @@ func validateAttachments(as []Attachment) error {
 		if a.URL == "" {
 			return &domain.FieldError{Field: field + "url", Rule: "must not be empty"}
 		}
-		if a.Size < 0 || a.Width < 0 || a.Height < 0 {
-			return &domain.FieldError{Field: field + "size", Rule: "must not be negative"}
-		}
 		if err := firstError(
+			notNegative(field+"size", a.Size),
+			notNegative(field+"width", int64(a.Width)),
+			notNegative(field+"height", int64(a.Height)),
 			domain.Text(field+"url", a.URL, domain.MaxURLLength),
 			domain.Text(field+"name", a.Name, domain.MaxNameLength),
 			domain.Text(field+"file_type", a.FileType, domain.MaxNameLength),
@@ -194,6 +195,13 @@ func validateAttachments(as []Attachment) error {
 		); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func notNegative(field string, n int64) error {
+	if n < 0 {
+		return &domain.FieldError{Field: field, Rule: "must not be negative"}
 	}
 	return nil
 }
@@ -256,8 +264,14 @@ func (s State) setTyping(c SetTyping, at time.Time) ([]Event, error) {
 	}
 	current, typing := s.typist(author.ID)
 	var events []Event
-	if typing && (!c.On || c.Private != current.Private) {
+	switch {
+	case !typing:
+	case !c.On || c.Private != current.Private:
 		events = append(events, TypingStopped{current.Author, current.Private, StopExplicit})
+		typing = false
+	case !at.Before(current.Until):
+		// Their time was up, only nobody has said so yet: this is not a repeat.
+		events = append(events, TypingStopped{current.Author, current.Private, StopExpired})
 		typing = false
 	}
 	if c.On && !typing {
@@ -331,13 +345,10 @@ func (s State) reopen(c Reopen) ([]Event, error) {
 }
 
 func (s State) assign(c Assign) ([]Event, error) {
-	by, err := s.optional("by", c.By)
-	if err != nil {
-		return nil, err
-	}
 	if c.Agent == nil {
-		if s.Assignee == nil {
-			return nil, nil
+		by, err := s.optional("by", c.By)
+		if err != nil || s.Assignee == nil {
+			return nil, err
 		}
 		return []Event{Unassigned{*s.Assignee, by}}, nil
 	}
@@ -347,6 +358,11 @@ func (s State) assign(c Assign) ([]Event, error) {
 	}
 	if agent.Role != domain.Agent && agent.Role != domain.Bot {
 		return nil, &domain.FieldError{Field: "agent.role", Rule: "must be agent or bot"}
+	}
+	// Both may be new, and the same: whoever asks is seen with the agent known.
+	by, err := s.met(agent).optional("by", c.By)
+	if err != nil {
+		return nil, err
 	}
 	if s.Assignee != nil && s.Assignee.ID == agent.ID {
 		return nil, nil
@@ -380,15 +396,19 @@ func (s State) changeAttributes(c ChangeAttributes) ([]Event, error) {
 		if err := firstError(
 			domain.Text("team.id", team.ID, domain.MaxIDLength),
 			domain.Text("team.name", team.Name, domain.MaxNameLength),
+			notNegative("team.number", team.Number),
 		); err != nil {
 			return nil, err
 		}
 	}
-	attributes := s.Attributes.Merge(c.Attributes)
 	if err := firstError(
 		domain.Text("subject", subject, MaxSubjectLength),
-		attributes.Validate("attributes"),
+		c.Attributes.Validate("attributes"),
 	); err != nil {
+		return nil, err
+	}
+	attributes := s.Attributes.Merge(c.Attributes)
+	if err := attributes.Validate("attributes"); err != nil {
 		return nil, err
 	}
 
@@ -415,7 +435,7 @@ func (s State) changeAttributes(c ChangeAttributes) ([]Event, error) {
 
 // normalLabels returns the labels without repeats.
 func normalLabels(labels []string) ([]string, error) {
-	out := make([]string, 0, len(labels))
+	out := make([]string, 0, min(len(labels), MaxLabels))
 	for i, l := range labels {
 		field := "labels[" + strconv.Itoa(i) + "]"
 		if l == "" {
@@ -424,12 +444,13 @@ func normalLabels(labels []string) ([]string, error) {
 		if err := domain.Text(field, l, MaxReasonLength); err != nil {
 			return nil, err
 		}
-		if !slices.Contains(out, l) {
-			out = append(out, l)
+		if slices.Contains(out, l) {
+			continue
 		}
-	}
-	if len(out) > MaxLabels {
-		return nil, &domain.FieldError{Field: "labels", Rule: "must be at most " + strconv.Itoa(MaxLabels) + " labels"}
+		if len(out) == MaxLabels { // at once: comparing all of a long list with each other takes seconds
+			return nil, &domain.FieldError{Field: "labels", Rule: "must be at most " + strconv.Itoa(MaxLabels) + " labels"}
+		}
+		out = append(out, l)
 	}
 	return out, nil
 }
@@ -445,6 +466,9 @@ func list(l []string) []string {
 func (s State) updateCustomer(c UpdateCustomer) ([]Event, error) {
 	by, err := s.optional("by", c.By)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.Patch.Attributes.Validate("attributes"); err != nil {
 		return nil, err
 	}
 	customer, changes := c.Patch.Apply(s.Customer)
@@ -519,27 +543,28 @@ func (s State) person(field string, p domain.Person, implied domain.Role) (domai
 	if p.ID == "" && (p.Role == domain.Customer || p.Role == "" && implied == domain.Customer) {
 		p.ID = s.Customer.ID
 	}
-	known := p.ID == s.Customer.ID
-	if known {
-		p = p.FilledFrom(s.Customer)
+	var known domain.Person
+	if p.ID == s.Customer.ID {
+		known = s.Customer
 	} else if i := slices.IndexFunc(s.People, func(q domain.Person) bool { return q.ID == p.ID }); i >= 0 {
-		known = true
-		p = p.FilledFrom(s.People[i])
+		known = s.People[i]
 	}
-	p = p.Completed(implied)
+	p = p.FilledFrom(known).Completed(implied)
 	if err := p.Validate(); err != nil {
 		return p, within(err, field)
 	}
 	if p.ID == s.Customer.ID && p.Role != domain.Customer {
 		return p, &domain.FieldError{Field: field + ".role", Rule: "must be customer: this id is the conversation's customer"}
 	}
-	if known || p.Role == domain.System {
+	sameSide := (p.Role == domain.Customer) == (known.Role == domain.Customer)
+	if p.Role == domain.System || known.ID != "" && sameSide {
 		return p, nil
 	}
 	return p, s.roomFor(p.Role)
 }
 
-// roomFor refuses one more person of that role once the limit is reached.
+// roomFor refuses one more person of that role once the limit is reached, be
+// they new or from the other side.
 func (s State) roomFor(role domain.Role) error {
 	agents, customers := 0, 0
 	for i := range s.People {
@@ -572,7 +597,7 @@ func (s State) optional(field string, p *domain.Person) (*domain.Person, error) 
 
 // within moves a complaint about a part of a command out to the whole.
 func within(err error, field string) error {
-	if f, ok := err.(*domain.FieldError); ok {
+	if f, ok := errors.AsType[*domain.FieldError](err); ok {
 		return f.Within(field)
 	}
 	return err

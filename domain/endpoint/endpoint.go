@@ -106,11 +106,17 @@ type Register struct {
 type Update struct {
 	URL           domain.Patch[string]
 	Events        domain.Patch[[]string]
-	Filters       domain.Patch[Filters]
+	Filters       domain.Patch[FiltersPatch]
 	History       domain.Patch[string]
 	Headers       domain.Patch[[]string]
 	RateLimit     domain.Patch[int]
 	RetrySchedule domain.Patch[[]string]
+}
+
+// FiltersPatch is a merge-patch of the filters: one of them alone may change.
+type FiltersPatch struct {
+	Inboxes  domain.Patch[[]string] `json:"inboxes"`
+	Channels domain.Patch[[]string] `json:"channels"`
 }
 
 // RotateSecret says that a new secret was made.
@@ -142,6 +148,7 @@ const (
 const (
 	MaxEvents        = 100            // names in one filter; there are fewer facts than that
 	MaxFilterValues  = 100            // ids or channels in one filter
+	MaxChannelLength = 500            // characters of a channel's name, as in a conversation
 	MaxHeaders       = 20             // headers sent along; receivers refuse long header blocks
 	MaxHeaderName    = 128            // characters of a header's name
 	MaxRateLimit     = 10_000         // deliveries a second; more is no limit at all
@@ -222,7 +229,9 @@ func (s State) update(c Update) ([]Event, error) {
 	settings := s.Settings
 	settings.URL = c.URL.Or(settings.URL)
 	settings.Events = c.Events.Or(settings.Events)
-	settings.Filters = c.Filters.Or(settings.Filters)
+	if c.Filters.Set {
+		settings.Filters = settings.Filters.patched(c.Filters.Value)
+	}
 	settings.History = c.History.Or(settings.History)
 	settings.Headers = c.Headers.Or(settings.Headers)
 	settings.RateLimit = c.RateLimit.Or(settings.RateLimit)
@@ -235,6 +244,14 @@ func (s State) update(c Update) ([]Event, error) {
 		return nil, nil
 	}
 	return []Event{Updated{settings}}, nil
+}
+
+// patched returns f after the patch; nil removes all of f.
+func (f Filters) patched(p *FiltersPatch) Filters {
+	if p == nil {
+		return Filters{}
+	}
+	return Filters{Inboxes: p.Inboxes.Or(f.Inboxes), Channels: p.Channels.Or(f.Channels)}
 }
 
 // Evolve returns s after e. It cannot fail: e has already happened.
@@ -286,6 +303,16 @@ func normal(s Settings) (Settings, error) {
 	case s.RateLimit < 0 || s.RateLimit > MaxRateLimit:
 		return s, &domain.FieldError{Field: "rate_limit", Rule: "must be between 0 and " + strconv.Itoa(MaxRateLimit)}
 	}
+	for i, id := range s.Filters.Inboxes {
+		if err := domain.Text("filters.inboxes["+strconv.Itoa(i)+"]", id, domain.MaxIDLength); err != nil {
+			return s, err
+		}
+	}
+	for i, name := range s.Filters.Channels {
+		if err := domain.Text("filters.channels["+strconv.Itoa(i)+"]", name, MaxChannelLength); err != nil {
+			return s, err
+		}
+	}
 	if _, err := ParseHistory(s.History); err != nil {
 		return s, err
 	}
@@ -305,6 +332,8 @@ func checkURL(raw string) error {
 		return &domain.FieldError{Field: "url", Rule: "must be an absolute URL such as https://example.com/hook"}
 	case u.Scheme != "https" && u.Scheme != "http":
 		return &domain.FieldError{Field: "url", Rule: "must begin with https:// or http://"}
+	case !validPort(u.Port()):
+		return &domain.FieldError{Field: "url", Rule: "must have a port from 1 to 65535, or none"}
 	case u.User != nil:
 		return &domain.FieldError{Field: "url", Rule: "must not carry a user name or password; use headers"}
 	case u.Fragment != "":
@@ -313,19 +342,29 @@ func checkURL(raw string) error {
 	return nil
 }
 
+// validPort reports whether a URL's port, digits or nothing, is one that can be
+// called.
+func validPort(port string) bool {
+	n, err := strconv.ParseUint(port, 10, 16)
+	return port == "" || err == nil && n > 0
+}
+
 // reservedHeaders are set by the sender itself.
 var reservedHeaders = []string{"host", "content-type", "content-length", "transfer-encoding", "connection", "user-agent"}
+
+const headerCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
 func checkHeaders(names []string) error {
 	if len(names) > MaxHeaders {
 		return &domain.FieldError{Field: "headers", Rule: "must be at most " + strconv.Itoa(MaxHeaders) + " headers"}
 	}
 	for _, n := range names {
-		lower := strings.ToLower(n)
-		token := n != "" && len(n) <= MaxHeaderName && strings.Trim(lower, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == ""
+		// The name as it is, not in lower case: the Kelvin sign (U+212A) becomes a k.
+		token := n != "" && len(n) <= MaxHeaderName && strings.Trim(n, headerCharacters) == ""
 		if !token {
 			return &domain.FieldError{Field: "headers", Rule: "names are letters, digits, and - _ ."}
 		}
+		lower := strings.ToLower(n)
 		if strings.HasPrefix(lower, "webhook-") || slices.Contains(reservedHeaders, lower) {
 			return &domain.FieldError{Field: "headers." + n, Rule: "is set by the sender itself"}
 		}

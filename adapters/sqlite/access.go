@@ -1,0 +1,139 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"verbatim/domain"
+)
+
+// Secrets returns the signing secrets of an endpoint that still sign, newest
+// first.
+func (s *Store) Secrets(ctx context.Context, endpointID string, at time.Time) ([]string, error) {
+	var out []string
+	err := each(ctx, s.read, `SELECT secret FROM secrets WHERE endpoint = ? AND (expires_at IS NULL OR expires_at > ?)
+		ORDER BY created_at DESC, secret`, []any{endpointID, micros(at)}, func(rows *sql.Rows) error {
+		var secret string
+		err := rows.Scan(&secret)
+		out = append(out, secret)
+		return err
+	})
+	return out, err
+}
+
+// AddSecret makes a secret the endpoint's newest; the one before it still signs
+// until previousUntil.
+func (s *Store) AddSecret(ctx context.Context, endpointID, secret string, at, previousUntil time.Time) error {
+	return s.write1(ctx, func(t *tx) error {
+		if _, err := t.exec("DELETE FROM secrets WHERE endpoint = ? AND expires_at <= ?", endpointID, micros(at)); err != nil {
+			return err
+		}
+		if _, err := t.exec("UPDATE secrets SET expires_at = ? WHERE endpoint = ? AND expires_at IS NULL",
+			micros(previousUntil), endpointID); err != nil {
+			return err
+		}
+		_, err := t.exec("INSERT INTO secrets (endpoint, secret, created_at) VALUES (?,?,?)", endpointID, secret, micros(at))
+		return err
+	})
+}
+
+// SetHeaders keeps the headers that are sent along to an endpoint.
+func (s *Store) SetHeaders(ctx context.Context, endpointID string, headers map[string]string) error {
+	b, err := json.Marshal(headers)
+	if err != nil {
+		return fmt.Errorf("encode headers: %w", err)
+	}
+	return s.write1(ctx, func(t *tx) error {
+		_, err := t.exec(`INSERT INTO endpoint_headers (endpoint, headers) VALUES (?,?)
+			ON CONFLICT (endpoint) DO UPDATE SET headers = excluded.headers`, endpointID, string(b))
+		return err
+	})
+}
+
+// An APIKey lets its holder act for an account. The key itself is not kept.
+type APIKey struct {
+	ID        string
+	Account   string
+	Name      string
+	Hash      []byte // SHA-256 of the key
+	CreatedAt time.Time
+	RevokedAt *time.Time
+}
+
+// Account returns an account, and whether there is one.
+func (s *Store) Account(ctx context.Context, id string) (domain.Account, bool, error) {
+	a := domain.Account{ID: id}
+	err := s.read.QueryRowContext(ctx, "SELECT number, name FROM accounts WHERE id = ?", id).Scan(&a.Number, &a.Name)
+	if errors.Is(err, sql.ErrNoRows) {
+		return a, false, nil
+	}
+	if err != nil {
+		return a, false, fmt.Errorf("read account: %w", err)
+	}
+	return a, true, nil
+}
+
+// AddAccount makes an account with the next number, unless it is there.
+func (s *Store) AddAccount(ctx context.Context, id, name string) error {
+	return s.write1(ctx, func(t *tx) error {
+		_, err := t.exec(`INSERT INTO accounts (id, number, name)
+			SELECT ?, ifnull(max(number), 0) + 1, ? FROM accounts WHERE true ON CONFLICT DO NOTHING`, id, name)
+		return err
+	})
+}
+
+// AddKey keeps a key.
+func (s *Store) AddKey(ctx context.Context, k APIKey) error {
+	return s.write1(ctx, func(t *tx) error {
+		_, err := t.exec("INSERT INTO api_keys (id, account, name, hash, created_at) VALUES (?,?,?,?,?)",
+			k.ID, k.Account, k.Name, k.Hash, micros(k.CreatedAt))
+		return err
+	})
+}
+
+// RevokeKey ends a key and reports whether it was one that still worked.
+func (s *Store) RevokeKey(ctx context.Context, id string, at time.Time) (revoked bool, err error) {
+	err = s.write1(ctx, func(t *tx) error {
+		n, err := t.exec("UPDATE api_keys SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL", micros(at), id)
+		revoked = n > 0
+		return err
+	})
+	return revoked, err
+}
+
+// Key returns a key by its id, and whether there is one.
+func (s *Store) Key(ctx context.Context, id string) (APIKey, bool, error) {
+	keys, err := s.keys(ctx, "WHERE id = ?", id)
+	if err != nil || len(keys) == 0 {
+		return APIKey{}, false, err
+	}
+	return keys[0], true, nil
+}
+
+// Keys returns all keys, oldest first.
+func (s *Store) Keys(ctx context.Context) ([]APIKey, error) { return s.keys(ctx, "") }
+
+func (s *Store) keys(ctx context.Context, where string, args ...any) ([]APIKey, error) {
+	var out []APIKey
+	err := each(ctx, s.read, "SELECT id, account, name, hash, created_at, revoked_at FROM api_keys "+where+" ORDER BY created_at, id",
+		args, func(rows *sql.Rows) error {
+			var k APIKey
+			var created int64
+			var revoked sql.NullInt64
+			if err := rows.Scan(&k.ID, &k.Account, &k.Name, &k.Hash, &created, &revoked); err != nil {
+				return err
+			}
+			k.CreatedAt = fromMicros(created)
+			if revoked.Valid {
+				at := fromMicros(revoked.Int64)
+				k.RevokedAt = &at
+			}
+			out = append(out, k)
+			return nil
+		})
+	return out, err
+}

@@ -1,0 +1,266 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+
+	"verbatim/eventstore"
+)
+
+// pageSize is how many events a reader holds in memory at a time. No read is
+// left open between pages: the write-ahead log could not be taken in.
+const pageSize = 512
+
+var _ eventstore.Store = (*Store)(nil)
+
+// Append commits c together with what else waits; see eventstore.Store.
+func (s *Store) Append(ctx context.Context, c eventstore.Commit) (first int64, err error) {
+	if s.writer == nil {
+		return 0, eventstore.ErrClosed
+	}
+	j := &job{ctx: ctx, commit: &c, done: make(chan struct{}, 1)}
+	events := 0
+	for i := range c.Appends {
+		for k := range i {
+			if c.Appends[k].Stream == c.Appends[i].Stream {
+				return 0, fmt.Errorf("append: %s stands twice in one commit", c.Appends[i].Stream)
+			}
+		}
+		for k := range c.Appends[i].Events {
+			size := len(c.Appends[i].Events[k].Data)
+			if size > eventstore.MaxEventSize {
+				return 0, eventstore.ErrTooLarge
+			}
+			j.size += size
+			events++
+		}
+	}
+	if events > eventstore.MaxCommitSize {
+		return 0, eventstore.ErrTooLarge
+	}
+	err = s.writer.submit(j)
+	if err != nil {
+		return 0, err
+	}
+	return j.first, nil
+}
+
+const (
+	selectStream = "SELECT " + eventColumns + " FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"
+	selectLog    = "SELECT " + eventColumns + " FROM events WHERE position > ? ORDER BY position LIMIT ?"
+)
+
+// ReadStream yields a stream's events; see eventstore.Store.
+func (s *Store) ReadStream(ctx context.Context, stream string, after int64) iter.Seq2[eventstore.Recorded, error] {
+	return s.pages(ctx, func(last *eventstore.Recorded) (*sql.Rows, error) {
+		if last != nil {
+			after = last.Version
+		}
+		return s.read.QueryContext(ctx, selectStream, stream, after, pageSize)
+	})
+}
+
+// ReadLog yields the log's events; see eventstore.Store.
+func (s *Store) ReadLog(ctx context.Context, after int64) iter.Seq2[eventstore.Recorded, error] {
+	return s.pages(ctx, func(last *eventstore.Recorded) (*sql.Rows, error) {
+		if last != nil {
+			after = last.Position
+		}
+		return s.read.QueryContext(ctx, selectLog, after, pageSize)
+	})
+}
+
+// pages yields what query answers, page after page; query is given the last
+// event of the page before.
+func (s *Store) pages(
+	ctx context.Context, query func(last *eventstore.Recorded) (*sql.Rows, error),
+) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		var last *eventstore.Recorded
+		page := make([]eventstore.Recorded, 0, 8)
+		for {
+			var err error
+			page, err = readPage(page[:0], last, query)
+			if err != nil {
+				yield(eventstore.Recorded{}, fmt.Errorf("read events: %w", errors.Join(err, ctx.Err())))
+				return
+			}
+			for i := range page {
+				if !yield(page[i], nil) {
+					return
+				}
+			}
+			if len(page) < pageSize {
+				return
+			}
+			end := page[len(page)-1]
+			last = &end
+		}
+	}
+}
+
+func readPage(
+	page []eventstore.Recorded, last *eventstore.Recorded, query func(last *eventstore.Recorded) (*sql.Rows, error),
+) (_ []eventstore.Recorded, err error) {
+	rows, err := query(last)
+	if err != nil {
+		return page, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	for rows.Next() {
+		var r eventstore.Recorded
+		if err := ScanEvent(rows, &r); err != nil {
+			return page, err
+		}
+		page = append(page, r)
+	}
+	return page, rows.Err()
+}
+
+// ScanEvent reads one row of the event columns, in their order.
+func ScanEvent(row interface{ Scan(...any) error }, r *eventstore.Recorded) error {
+	var at int64
+	id, digest, hash := r.ID[:0], r.Digest[:0], r.Hash[:0]
+	if err := row.Scan(&r.Position, &r.Stream, &r.Version, &id, &r.Type, &r.Schema, &at, &r.Account,
+		&r.Data, &r.Metadata, &digest, &hash); err != nil {
+		return err
+	}
+	copy(r.ID[:], id)
+	copy(r.Digest[:], digest)
+	copy(r.Hash[:], hash)
+	r.Time = fromMicros(at)
+	return nil
+}
+
+// Head returns the last position.
+func (s *Store) Head(ctx context.Context) (head int64, err error) {
+	err = s.read.QueryRowContext(ctx, "SELECT ifnull(max(position), 0) FROM events").Scan(&head)
+	if err != nil {
+		return 0, fmt.Errorf("read the head: %w", err)
+	}
+	return head, nil
+}
+
+// FindCommand returns a command by its key.
+func (s *Store) FindCommand(ctx context.Context, account, key string) (eventstore.Command, error) {
+	c := eventstore.Command{Key: eventstore.Key{Name: key}}
+	var fingerprint []byte
+	err := s.read.QueryRowContext(ctx,
+		"SELECT fingerprint, stream, first, last, version FROM commands WHERE account = ? AND key = ?", account, key,
+	).Scan(&fingerprint, &c.Stream, &c.First, &c.Last, &c.Version)
+	if errors.Is(err, sql.ErrNoRows) {
+		return c, eventstore.ErrNotFound
+	}
+	if err != nil {
+		return c, fmt.Errorf("read command: %w", err)
+	}
+	copy(c.Key.Fingerprint[:], fingerprint)
+	return c, nil
+}
+
+// LoadSnapshot returns the snapshot of a stream.
+func (s *Store) LoadSnapshot(ctx context.Context, stream string) (eventstore.Snapshot, error) {
+	snap := eventstore.Snapshot{Stream: stream}
+	err := s.read.QueryRowContext(ctx, "SELECT version, schema, state FROM snapshots WHERE stream = ?", stream).
+		Scan(&snap.Version, &snap.Schema, &snap.State)
+	if errors.Is(err, sql.ErrNoRows) {
+		return snap, eventstore.ErrNotFound
+	}
+	if err != nil {
+		return snap, fmt.Errorf("read snapshot: %w", err)
+	}
+	return snap, nil
+}
+
+// SaveSnapshot keeps a snapshot with one of the next commits, unless the writer
+// has enough to do.
+func (s *Store) SaveSnapshot(snap eventstore.Snapshot) {
+	if s.writer == nil {
+		return
+	}
+	j := &job{ctx: context.Background(), size: len(snap.State), done: make(chan struct{}, 1)}
+	j.do = func(t *tx) error {
+		_, err := t.exec(`INSERT INTO snapshots (stream, version, schema, state) VALUES (?,?,?,?)
+			ON CONFLICT (stream) DO UPDATE SET version = excluded.version, schema = excluded.schema, state = excluded.state
+			WHERE excluded.version > version OR excluded.schema <> schema`,
+			snap.Stream, snap.Version, snap.Schema, snap.State)
+		return err
+	}
+	_ = s.writer.enqueue(j) // a full queue has better things to do
+}
+
+// Import adds recorded events in one transaction of their own; see
+// eventstore.Store.
+func (s *Store) Import(ctx context.Context, events iter.Seq2[eventstore.Recorded, error]) (n int64, err error) {
+	if s.writer == nil {
+		return 0, eventstore.ErrClosed
+	}
+	err = s.writer.submit(&job{ctx: context.WithoutCancel(ctx), only: true, done: make(chan struct{}, 1), do: func(*tx) error {
+		var err error
+		n, err = s.writer.importAll(ctx, events)
+		return err
+	}})
+	return n, err
+}
+
+// importAll checks and inserts events as they come, inside a transaction.
+func (w *writer) importAll(ctx context.Context, events iter.Seq2[eventstore.Recorded, error]) (n int64, err error) {
+	keep := w.position == 0
+	for r, err := range events {
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil {
+			return n, err
+		}
+		n++
+		if keep && r.Position != n {
+			return n, &eventstore.ImportError{Number: n, Err: eventstore.ErrPositionGap}
+		}
+		h, err := w.head(r.Stream)
+		switch {
+		case err != nil:
+			return n, err
+		case len(r.Data) > eventstore.MaxEventSize:
+			return n, &eventstore.ImportError{Number: n, Err: eventstore.ErrTooLarge}
+		case h.version > 0 && h.account != r.Account:
+			return n, &eventstore.ImportError{Number: n, Err: eventstore.ErrForeign}
+		case r.Version != h.version+1:
+			return n, &eventstore.ImportError{Number: n, Err: eventstore.ErrVersionGap}
+		}
+		w.position++
+		r.Position = w.position
+		r.Digest = eventstore.Digest(r.Data)
+		r.Hash = eventstore.Chain(h.hash, &r)
+		w.heads[r.Stream] = head{r.Version, r.Hash, r.Account}
+		w.tx.rows = append(w.tx.rows, r)
+		if len(w.tx.rows) == maxInsert {
+			if err := w.importRows(n); err != nil {
+				return n, err
+			}
+		}
+	}
+	return n, w.importRows(n)
+}
+
+// importRows inserts the prepared events, the last of which is number n. An id
+// that is there already is found by inserting them one by one.
+func (w *writer) importRows(n int64) error {
+	rows := slices.Clone(w.tx.rows)
+	err := w.flush()
+	if isDuplicate(err) {
+		for i := range rows {
+			if err := w.tx.insert(rows[i : i+1]); isDuplicate(err) {
+				return &eventstore.ImportError{Number: n - int64(len(rows)-1-i), Err: eventstore.ErrDuplicate}
+			}
+		}
+	}
+	if len(w.heads) > maxHeads {
+		clear(w.heads)
+	}
+	return err
+}

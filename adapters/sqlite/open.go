@@ -1,0 +1,309 @@
+// Package sqlite keeps the log, the read models and the deliveries in one
+// SQLite file. One goroutine writes; commands that wait are committed together.
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	sqlite3 "github.com/mattn/go-sqlite3"
+	"github.com/pressly/goose/v3"
+
+	"verbatim/eventstore"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+const (
+	fileName = "verbatim.db"
+	lockName = "serve.lock"
+	// applicationID marks the file as ours: "VRBT" in ASCII.
+	applicationID = 0x56524254
+	// readers is how many connections read beside the writer. More than the
+	// cores only wait for each other.
+	readers = 8
+	// checkedTail is how many of the last events are proven when the file is
+	// opened: what a torn write or a foreign hand would have touched last.
+	checkedTail = 64
+	// cacheKiB is the page cache of the writer: the leaves of the indices that
+	// appends touch.
+	cacheKiB = 64 << 10
+	// checkpointPages is after how many pages of the write-ahead log the file
+	// itself is written: 16 MiB, so that a burst of commits pays for it seldom.
+	checkpointPages = 4096
+)
+
+// Errors of Open.
+var (
+	// ErrInUse says that another process serves from the data folder.
+	ErrInUse = errors.New("another process serves from this data folder")
+	// ErrNotOurs says that the file is not one of Verbatim's.
+	ErrNotOurs = errors.New("the file is not a Verbatim database")
+	// ErrNewer says that the file was written by a newer program.
+	ErrNewer = errors.New("the database was written by a newer version of Verbatim")
+	// ErrDamaged says that events do not match their digests.
+	ErrDamaged = errors.New("the log does not match its digests")
+	// ErrNoDatabase says that there is nothing to read.
+	ErrNoDatabase = errors.New("there is no Verbatim database in this folder")
+)
+
+// Options say how a store is opened.
+type Options struct {
+	// ReadOnly opens beside a process that serves. Nothing can be written.
+	ReadOnly bool
+	// Info is left for other processes while this one serves.
+	Info ServerInfo
+}
+
+// ServerInfo is what a serving process says of itself to others on the same
+// machine that may read the data folder.
+type ServerInfo struct {
+	PID   int    `json:"pid"`
+	Addr  string `json:"addr,omitempty"`
+	Token string `json:"token,omitempty"` // lets the holder act as the operator
+}
+
+// Store is the log, its read models and its deliveries in a data folder.
+type Store struct {
+	dir    string
+	read   *sql.DB
+	write  *sql.DB
+	writer *writer
+	lock   *os.File
+	events eventstore.Bell
+}
+
+// Open opens the data folder, making it and bringing its tables up to date if
+// it is not read only. It returns ErrInUse, ErrNotOurs, ErrNewer, ErrDamaged,
+// or ErrNoDatabase.
+func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
+	s := &Store{dir: dir}
+	defer func() {
+		if err != nil {
+			_ = s.Close()
+		}
+	}()
+	file := filepath.Join(dir, fileName)
+	if o.ReadOnly {
+		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("open %s: %w", dir, ErrNoDatabase)
+		}
+	} else {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, fmt.Errorf("make data folder: %w", err)
+		}
+		if s.lock, err = takeLock(dir, o.Info); err != nil {
+			return nil, err
+		}
+		if err := ownFile(file); err != nil {
+			return nil, err
+		}
+	}
+	if s.read, err = sql.Open("sqlite3", dsn(file, "_query_only=1")); err != nil {
+		return nil, fmt.Errorf("open %s: %w", file, err)
+	}
+	s.read.SetMaxOpenConns(readers)
+	s.read.SetMaxIdleConns(readers)
+	if err := s.checkMark(ctx); err != nil {
+		return nil, fmt.Errorf("open %s: %w", file, err)
+	}
+	if o.ReadOnly {
+		return s, s.checkTail(ctx)
+	}
+	if s.write, err = sql.Open("sqlite3", dsn(file, "_txlock=immediate")); err != nil {
+		return nil, fmt.Errorf("open %s: %w", file, err)
+	}
+	s.write.SetMaxOpenConns(1)
+	if err := s.migrate(ctx); err != nil {
+		return nil, fmt.Errorf("open %s: %w", file, err)
+	}
+	if err := s.checkTail(ctx); err != nil {
+		return nil, fmt.Errorf("open %s: %w", file, err)
+	}
+	if s.writer, err = startWriter(ctx, s.write, s.events.Ring); err != nil {
+		return nil, fmt.Errorf("open %s: %w", file, err)
+	}
+	return s, nil
+}
+
+// dsn sets every pragma where it counts for each connection. FULL makes a
+// commit survive a power cut; the driver would make it NORMAL.
+func dsn(file, more string) string {
+	path := (&url.URL{Path: file}).EscapedPath()
+	return "file:" + path + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_stmt_cache_size=64&" + more
+}
+
+// ownFile makes the file before SQLite does, so that nobody else can read it:
+// it holds signing secrets.
+func ownFile(file string) error {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // the operator names the folder
+	if err != nil {
+		return fmt.Errorf("make database: %w", err)
+	}
+	return f.Close()
+}
+
+// takeLock makes sure that nobody else serves from the folder. The lock goes
+// with the process, however it ends.
+func takeLock(dir string, info ServerInfo) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, lockName), os.O_CREATE|os.O_RDWR, 0o600) //nolint:gosec // as above
+	if err != nil {
+		return nil, fmt.Errorf("lock data folder: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		other, _ := Serving(dir)
+		return nil, errors.Join(
+			fmt.Errorf("open %s: %w (process %d at %s); stop it, or read beside it with export and rebuild",
+				dir, ErrInUse, other.PID, other.Addr),
+			f.Close())
+	}
+	info.PID = os.Getpid()
+	b, err := json.Marshal(info)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if err := errors.Join(f.Truncate(0), writeAt(f, b)); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock data folder: %w", err), f.Close())
+	}
+	return f, nil
+}
+
+func writeAt(f *os.File, b []byte) error {
+	_, err := f.WriteAt(b, 0)
+	return err
+}
+
+// Serving returns what the process that serves from the folder says of itself,
+// and whether there is one.
+func Serving(dir string) (ServerInfo, bool) {
+	var info ServerInfo
+	f, err := os.Open(filepath.Join(dir, lockName)) //nolint:gosec // the operator names the folder
+	if err != nil {
+		return info, false
+	}
+	defer f.Close() //nolint:errcheck // nothing was written
+	if syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
+		return info, false
+	}
+	if err := json.NewDecoder(f).Decode(&info); err != nil {
+		return info, true
+	}
+	return info, true
+}
+
+// checkMark refuses a file that is not ours before anything is written to it.
+func (s *Store) checkMark(ctx context.Context) error {
+	var id, tables int64
+	err := s.read.QueryRowContext(ctx, "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)").
+		Scan(&id, &tables)
+	if code(err) == sqlite3.ErrNotADB {
+		return ErrNotOurs
+	}
+	if err != nil {
+		return fmt.Errorf("read the file's mark: %w", err)
+	}
+	if id != applicationID && (tables > 0 || s.lock == nil) {
+		return ErrNotOurs
+	}
+	return nil
+}
+
+func (s *Store) migrate(ctx context.Context) error {
+	if _, err := s.write.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+		return fmt.Errorf("mark the file: %w", err)
+	}
+	scripts, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, s.write, scripts)
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	current, target, err := p.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read the schema's version: %w", err)
+	}
+	if current > target {
+		return fmt.Errorf("%w: its schema is %d, this program knows %d", ErrNewer, current, target)
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("bring the schema up to date: %w", err)
+	}
+	return nil
+}
+
+// checkTail proves the last events: their digests, and the hash of each whose
+// predecessor in its stream is among them.
+func (s *Store) checkTail(ctx context.Context) error {
+	head, err := s.Head(ctx)
+	if err != nil {
+		return err
+	}
+	hashes := make(map[string]eventstore.Recorded)
+	for r, err := range s.ReadLog(ctx, max(0, head-checkedTail)) {
+		if err != nil {
+			return err
+		}
+		before, ok := hashes[r.Stream]
+		if eventstore.Digest(r.Data) != r.Digest ||
+			(r.Version == 1 || ok && before.Version == r.Version-1) && eventstore.Chain(before.Hash, &r) != r.Hash {
+			return fmt.Errorf("%w: position %d, version %d of %s", ErrDamaged, r.Position, r.Version, r.Stream)
+		}
+		hashes[r.Stream] = r
+	}
+	return nil
+}
+
+// Close stops the writer after what was handed to it, and closes the file.
+func (s *Store) Close() error {
+	var errs []error
+	if s.writer != nil {
+		errs = append(errs, s.writer.stop())
+	}
+	for _, db := range []*sql.DB{s.read, s.write} {
+		if db != nil {
+			errs = append(errs, db.Close())
+		}
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Truncate(0), s.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Ping reports whether the file can be read.
+func (s *Store) Ping(ctx context.Context) error { return s.read.PingContext(ctx) }
+
+// Readers returns the connections that read. What is sent through them cannot
+// write.
+func (s *Store) Readers() *sql.DB { return s.read }
+
+// Events returns the bell that rings after each commit that appended events.
+func (s *Store) Events() *eventstore.Bell { return &s.events }
+
+// code returns SQLite's own number for an error, 0 if it is none of SQLite's.
+func code(err error) sqlite3.ErrNo {
+	if e, ok := errors.AsType[sqlite3.Error](err); ok {
+		return e.Code
+	}
+	return 0
+}
+
+func micros(t time.Time) int64 { return t.UnixMicro() }
+
+func fromMicros(n int64) time.Time { return time.UnixMicro(n).UTC() }
+
+func placeholders(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }

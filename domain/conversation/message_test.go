@@ -1,0 +1,275 @@
+package conversation_test
+
+import (
+	"testing"
+	"time"
+
+	"verbatim/domain"
+	"verbatim/domain/conversation"
+)
+
+func TestPostMessage(t *testing.T) {
+	t.Parallel()
+
+	t.Run("keeps everything that was said", func(t *testing.T) {
+		t.Parallel()
+		file := conversation.Attachment{
+			FileType: "image", ContentType: "image/png", URL: "https://example.com/a.png",
+			Name: "a.png", Extension: "png", Size: 1, Width: 2, Height: 3,
+		}
+		given(t, created).
+			when(conversation.PostMessage{
+				MessageID: "m1", Author: amy, Text: "see", ContentType: "input_select",
+				ContentAttributes: attributes(`{"items":[1]}`), Attachments: []conversation.Attachment{file},
+				Private: true, ReplyTo: "m0", ExternalID: "x1", Attributes: attributes(`{"closer":{"id":1}}`),
+			}).
+			then(conversation.MessagePosted{
+				MessageID: "m1", Author: amy, Text: "see", ContentType: "input_select",
+				ContentAttributes: attributes(`{"items":[1]}`), Attachments: []conversation.Attachment{file},
+				Private: true, ReplyTo: "m0", ExternalID: "x1", Attributes: attributes(`{"closer":{"id":1}}`),
+			})
+	})
+
+	t.Run("may be an attachment alone", func(t *testing.T) {
+		t.Parallel()
+		files := []conversation.Attachment{{URL: "https://example.com/a.png"}}
+		given(t, created).
+			when(conversation.PostMessage{MessageID: "m1", Attachments: files}).
+			then(conversation.MessagePosted{MessageID: "m1", Author: ann, ContentType: "text", Attachments: files})
+	})
+
+	t.Run("stops the author's typing before it", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, typing(ann, false, noon.Add(time.Second))).
+			when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
+			then(stopped(ann, false, conversation.StopMessage), said(ann, "hello"))
+	})
+
+	t.Run("stops private typing as what it was", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, typing(amy, true, noon.Add(time.Second))).
+			when(conversation.PostMessage{MessageID: "m-hello", Author: id(amy), Text: "hello"}).
+			then(stopped(amy, true, conversation.StopMessage), said(amy, "hello"))
+	})
+
+	t.Run("leaves the typing of others alone", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, typing(amy, false, noon.Add(time.Second))).
+			when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
+			then(said(ann, "hello"))
+	})
+
+	for _, asleep := range []conversation.Status{conversation.Pending, conversation.Snoozed, conversation.Resolved} {
+		t.Run("of the customer reopens when "+string(asleep), func(t *testing.T) {
+			t.Parallel()
+			given(t, created, status(conversation.Open, asleep)).
+				when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
+				then(said(ann, "hello"), reopenedBy(ann, asleep))
+		})
+		t.Run("of a further customer reopens when "+string(asleep), func(t *testing.T) {
+			t.Parallel()
+			given(t, created, status(conversation.Open, asleep)).
+				when(conversation.PostMessage{MessageID: "m-hello", Author: ben, Text: "hello"}).
+				then(said(ben, "hello"), reopenedBy(ben, asleep))
+		})
+		for _, other := range []domain.Person{amy, rex, system} {
+			t.Run("of "+string(other.Role)+" leaves it "+string(asleep), func(t *testing.T) {
+				t.Parallel()
+				given(t, created, status(conversation.Open, asleep)).
+					when(conversation.PostMessage{MessageID: "m-hello", Author: other, Text: "hello"}).
+					then(said(other, "hello"))
+			})
+		}
+	}
+
+	t.Run("of the customer leaves an open conversation open", func(t *testing.T) {
+		t.Parallel()
+		given(t, created).
+			when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
+			then(said(ann, "hello"))
+	})
+
+	t.Run("stops typing, speaks and reopens in this order", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, status(conversation.Open, conversation.Resolved), typing(ann, false, noon.Add(time.Second))).
+			when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
+			then(
+				stopped(ann, false, conversation.StopMessage),
+				said(ann, "hello"),
+				reopenedBy(ann, conversation.Resolved),
+			)
+	})
+}
+
+// reopenedBy is the change that a customer's message brings about.
+func reopenedBy(author domain.Person, from conversation.Status) conversation.StatusChanged {
+	return conversation.StatusChanged{From: from, To: conversation.Open, Reason: "customer_message", By: &author}
+}
+
+func TestPostMessageRefusesBadFields(t *testing.T) {
+	t.Parallel()
+	file := func(a conversation.Attachment) conversation.PostMessage {
+		good := conversation.Attachment{URL: "https://example.com/a.png"}
+		return conversation.PostMessage{Attachments: []conversation.Attachment{good, a}}
+	}
+	const url = "https://example.com/b.png"
+	for field, c := range map[string]conversation.PostMessage{
+		"text":                        {},
+		"author.id":                   {Text: "hi", Author: domain.Person{Role: domain.Agent}},
+		"author.role":                 {Text: "hi", Author: domain.Person{ID: "x", Role: "boss"}},
+		"author.email":                {Text: "hi", Author: domain.Person{ID: "x", Email: broken}},
+		"content_type":                {Text: "hi", ContentType: broken},
+		"reply_to":                    {Text: "hi", ReplyTo: broken},
+		"client_id":                   {Text: "hi", ExternalID: broken},
+		"content_attributes":          {Text: "hi", ContentAttributes: attributesOfSize(domain.MaxAttributesLength + 1)},
+		"attributes":                  {Text: "hi", Attributes: attributesOfSize(domain.MaxAttributesLength + 1)},
+		"attachments[1].url":          file(conversation.Attachment{Name: "no url"}),
+		"attachments[1].name":         file(conversation.Attachment{URL: url, Name: broken}),
+		"attachments[1].file_type":    file(conversation.Attachment{URL: url, FileType: broken}),
+		"attachments[1].content_type": file(conversation.Attachment{URL: url, ContentType: broken}),
+		"attachments[1].extension":    file(conversation.Attachment{URL: url, Extension: broken}),
+		"attachments[1].size":         file(conversation.Attachment{URL: url, Size: -1}),
+		"attachments[1].width":        file(conversation.Attachment{URL: url, Width: -1}),
+		"attachments[1].height":       file(conversation.Attachment{URL: url, Height: -1}),
+	} {
+		t.Run(field, func(t *testing.T) {
+			t.Parallel()
+			given(t, created).when(c).thenFieldError(field)
+		})
+	}
+}
+
+func TestEditMessage(t *testing.T) {
+	t.Parallel()
+	hello := message(ann, "hello")
+
+	t.Run("by its author", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, said(ann, "hello")).
+			when(conversation.EditMessage{Message: hello, Text: "hallo", By: id(ann)}).
+			then(conversation.MessageEdited{MessageID: "m-hello", Previous: "hello", Text: "hallo", By: ann})
+	})
+
+	t.Run("by an agent", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, said(ann, "hello")).
+			when(conversation.EditMessage{Message: hello, Text: "hallo", By: amy}).
+			then(conversation.MessageEdited{MessageID: "m-hello", Previous: "hello", Text: "hallo", By: amy})
+	})
+
+	t.Run("by a bot that wrote it", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, said(rex, "beep")).
+			when(conversation.EditMessage{Message: message(rex, "beep"), Text: "boop", By: id(rex)}).
+			then(conversation.MessageEdited{MessageID: "m-beep", Previous: "beep", Text: "boop", By: rex})
+	})
+
+	t.Run("to the same text is nothing", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, said(ann, "hello")).
+			when(conversation.EditMessage{Message: hello, Text: "hello", By: ann}).
+			thenNothing()
+	})
+
+	t.Run("to no text", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, said(ann, "hello")).
+			when(conversation.EditMessage{Message: hello, By: ann}).
+			thenFieldError("text")
+	})
+}
+
+// TestTouchingAMessage has what editing and deleting share: who may, and what.
+func TestTouchingAMessage(t *testing.T) {
+	t.Parallel()
+	gone := message(ann, "hello")
+	gone.Deleted = true
+	for _, tt := range []struct {
+		name    string
+		message conversation.Message
+		by      domain.Person
+		refusal domain.Refusal
+		field   string
+	}{
+		{name: "by another customer", message: message(ann, "hello"), by: ben, refusal: conversation.NotYourMessage},
+		{name: "by a bot", message: message(ann, "hello"), by: rex, refusal: conversation.NotYourMessage},
+		{name: "by the system", message: message(ann, "hello"), by: system, refusal: conversation.NotYourMessage},
+		{name: "of an agent by the customer", message: message(amy, "hi"), by: ann, refusal: conversation.NotYourMessage},
+		{name: "that is deleted", message: gone, by: ann, refusal: conversation.MessageIsDeleted},
+		{name: "that is deleted, by an agent", message: gone, by: amy, refusal: conversation.MessageIsDeleted},
+		{name: "that there is not", by: ann, refusal: conversation.MessageUnknown},
+		{name: "by nobody", message: message(ann, "hello"), field: "by.id"},
+		{name: "by a broken name", message: message(ann, "hello"), by: domain.Person{ID: "x", Name: broken}, field: "by.name"},
+	} {
+		for verb, c := range map[string]conversation.Command{
+			"edit":   conversation.EditMessage{Message: tt.message, Text: "hallo", By: tt.by},
+			"delete": conversation.DeleteMessage{Message: tt.message, By: tt.by},
+		} {
+			t.Run(verb+" "+tt.name, func(t *testing.T) {
+				t.Parallel()
+				o := given(t, created, said(ann, "hello"), said(amy, "hi")).when(c)
+				if tt.field != "" {
+					o.thenFieldError(tt.field)
+					return
+				}
+				o.thenRefused(tt.refusal)
+			})
+		}
+	}
+}
+
+func TestDeleteMessage(t *testing.T) {
+	t.Parallel()
+
+	t.Run("by its author", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, said(ann, "hello")).
+			when(conversation.DeleteMessage{Message: message(ann, "hello"), By: id(ann)}).
+			then(conversation.MessageDeleted{MessageID: "m-hello", By: ann})
+	})
+
+	t.Run("by an agent", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, said(ann, "hello")).
+			when(conversation.DeleteMessage{Message: message(ann, "hello"), By: amy}).
+			then(conversation.MessageDeleted{MessageID: "m-hello", By: amy})
+	})
+}
+
+func TestPlayMessage(t *testing.T) {
+	t.Parallel()
+
+	t.Run("by the customer, if nobody is named", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, said(amy, "hi")).
+			when(conversation.PlayMessage{Message: message(amy, "hi")}).
+			then(conversation.MessagePlayed{MessageID: "m-hi", Viewer: ann})
+	})
+
+	t.Run("every time", func(t *testing.T) {
+		t.Parallel()
+		played := conversation.MessagePlayed{MessageID: "m-hi", Viewer: joe}
+		given(t, created, said(amy, "hi"), played).
+			when(conversation.PlayMessage{Message: message(amy, "hi"), Viewer: id(joe)}).
+			then(played)
+	})
+
+	t.Run("that there is not", func(t *testing.T) {
+		t.Parallel()
+		given(t, created).when(conversation.PlayMessage{}).thenRefused(conversation.MessageUnknown)
+	})
+
+	t.Run("that is deleted", func(t *testing.T) {
+		t.Parallel()
+		given(t, created).
+			when(conversation.PlayMessage{Message: conversation.Message{ID: "m", Deleted: true}}).
+			thenRefused(conversation.MessageIsDeleted)
+	})
+
+	t.Run("by an agent without an id", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, said(amy, "hi")).
+			when(conversation.PlayMessage{Message: message(amy, "hi"), Viewer: domain.Person{Role: domain.Agent}}).
+			thenFieldError("by.id")
+	})
+}

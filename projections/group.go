@@ -1,0 +1,357 @@
+package projections
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"verbatim/eventstore"
+	"verbatim/webhooks"
+)
+
+// PageSize is how many events are projected into one page: large enough that
+// the commit's cost is shared, small enough that a page is a few hundred
+// kilobytes.
+const PageSize = 1000
+
+// MaxPoisonDetail bounds the text kept of why an event could not be projected.
+const MaxPoisonDetail = 1000
+
+// Group takes several projections over the log together: each event is read and
+// decoded once, and the rows of all of them are committed in one page with all
+// their checkpoints. A projection that is behind the others catches up by
+// leaving out what it has seen. An event that a projection cannot take parks
+// its stream there; other streams, and the other projections, go on.
+//
+// One goroutine at a time uses a Group, but for Positions, Wait and Health.
+type Group struct {
+	log   eventstore.Store
+	codec *eventstore.Codec
+	store Store
+	clock func() time.Time
+	slog  *slog.Logger
+
+	members []*member
+	rows    Rows
+	fresh   []Parked // parked since the last page
+	touched bool
+
+	mu       sync.Mutex
+	position int64         // committed by all members
+	moved    chan struct{} // closed when position moves
+	parked   map[parkedKey]Parked
+}
+
+type member struct {
+	Projection
+	committed int64
+	reached   int64
+}
+
+type parkedKey struct{ projection, stream string }
+
+// NewGroup returns a group of projections, to be loaded before use. They see
+// each event in the order given.
+func NewGroup(
+	log eventstore.Store, codec *eventstore.Codec, store Store, clock func() time.Time, logger *slog.Logger, ps ...Projection,
+) *Group {
+	g := &Group{
+		log: log, codec: codec, store: store, clock: clock, slog: logger,
+		moved: make(chan struct{}), parked: make(map[parkedKey]Parked),
+	}
+	for _, p := range ps {
+		g.members = append(g.members, &member{Projection: p})
+	}
+	return g
+}
+
+// Load sets the group to where its projections have got. It is called before
+// anything else, and again after a page could not be committed.
+func (g *Group) Load(ctx context.Context) error {
+	checkpoints, err := g.store.Checkpoints(ctx)
+	if err != nil {
+		return fmt.Errorf("load checkpoints: %w", err)
+	}
+	parked, err := g.store.Parked(ctx)
+	if err != nil {
+		return fmt.Errorf("load parked streams: %w", err)
+	}
+	for _, m := range g.members {
+		m.committed = checkpoints[m.Name()]
+		m.reached = m.committed
+		if err := m.Load(ctx, m.committed); err != nil {
+			return fmt.Errorf("load projection %s: %w", m.Name(), err)
+		}
+	}
+	g.reset()
+	g.mu.Lock()
+	clear(g.parked)
+	for _, p := range parked {
+		g.parked[parkedKey{p.Projection, p.Stream}] = p
+	}
+	g.mu.Unlock()
+	g.advance()
+	return nil
+}
+
+func (g *Group) reset() {
+	g.rows = Rows{
+		Inbox: make(map[string]InboxRow), Typing: make(map[TypingKey]TypingRow), Endpoints: make(map[string]EndpointRow),
+	}
+	g.fresh, g.touched = nil, false
+}
+
+// Position returns the position up to which every projection has committed.
+func (g *Group) Position() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.position
+}
+
+// Positions returns how far each projection has got.
+func (g *Group) Positions(ctx context.Context) (map[string]int64, error) {
+	return g.store.Checkpoints(ctx)
+}
+
+// Wait returns when everything up to position is projected, or with the
+// context's error.
+func (g *Group) Wait(ctx context.Context, position int64) error {
+	for {
+		g.mu.Lock()
+		reached, moved := g.position >= position, g.moved
+		g.mu.Unlock()
+		if reached {
+			return nil
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for position %d to be projected: %w", position, ctx.Err())
+		}
+	}
+}
+
+// Parked returns the streams that stand still, in no order.
+func (g *Group) Parked() []Parked {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	out := make([]Parked, 0, len(g.parked))
+	for _, p := range g.parked {
+		out = append(out, p)
+	}
+	return out
+}
+
+// Project takes the group over one event, into the open page. It never fails:
+// an event that a projection cannot take is parked.
+func (g *Group) Project(ctx context.Context, r *eventstore.Recorded) {
+	g.touched = true
+	fact := webhooks.Fact{Recorded: r}
+	event, err := g.codec.Decode(r)
+	fact.Event = event
+	for _, m := range g.members {
+		if r.Position <= m.reached {
+			continue
+		}
+		m.reached = r.Position
+		if g.isParked(m.Name(), r.Stream) {
+			continue
+		}
+		poison := err
+		if poison == nil {
+			poison = project(ctx, m, fact, &g.rows)
+		}
+		if poison != nil {
+			g.park(m.Name(), r, poison, 1)
+		}
+	}
+}
+
+// project runs one projection on one event; what it had written when it failed
+// is taken back.
+func project(ctx context.Context, p Projection, f webhooks.Fact, rows *Rows) (err error) {
+	planned := len(rows.Deliveries)
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+		if err != nil {
+			rows.Deliveries = rows.Deliveries[:planned]
+		}
+	}()
+	return p.Project(ctx, f, rows)
+}
+
+func (g *Group) isParked(projection, stream string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	_, ok := g.parked[parkedKey{projection, stream}]
+	return ok
+}
+
+func (g *Group) park(projection string, r *eventstore.Recorded, poison error, attempts int) {
+	detail := poison.Error()
+	if len(detail) > MaxPoisonDetail {
+		detail = detail[:MaxPoisonDetail]
+	}
+	p := Parked{projection, r.Stream, r.Position, r.Version, detail, attempts, g.clock().UTC()}
+	g.slog.Error("a projection cannot take an event; its stream is parked there",
+		"projection", projection, "position", r.Position, "stream", r.Stream, "type", r.Type, "error", detail)
+	g.fresh = append(g.fresh, p)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.parked[parkedKey{projection, r.Stream}] = p
+}
+
+// Commit commits the open page. After an error the group is where it was
+// before the page, and the events of the page come again.
+func (g *Group) Commit(ctx context.Context) error {
+	if !g.touched {
+		return nil
+	}
+	page := &Page{Rows: g.rows, Parked: g.fresh}
+	for _, m := range g.members {
+		if m.reached > m.committed {
+			page.Checkpoints = append(page.Checkpoints, Checkpoint{m.Name(), m.committed, m.reached})
+		}
+	}
+	return g.commit(ctx, page)
+}
+
+func (g *Group) commit(ctx context.Context, page *Page) error {
+	err := g.store.CommitPage(ctx, page)
+	for _, m := range g.members {
+		m.Settle(err == nil)
+	}
+	if err != nil {
+		if rerr := g.Load(ctx); rerr != nil {
+			return errors.Join(fmt.Errorf("commit page: %w", err), rerr)
+		}
+		return fmt.Errorf("commit page: %w", err)
+	}
+	for _, m := range g.members {
+		m.committed = m.reached
+	}
+	g.reset()
+	g.advance()
+	return nil
+}
+
+// Discard drops the open page.
+func (g *Group) Discard(ctx context.Context) error {
+	if !g.touched {
+		return nil
+	}
+	for _, m := range g.members {
+		m.Settle(false)
+	}
+	return g.Load(ctx)
+}
+
+func (g *Group) advance() {
+	least := int64(-1)
+	for _, m := range g.members {
+		if least < 0 || m.committed < least {
+			least = m.committed
+		}
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if least != g.position {
+		g.position = least
+		close(g.moved)
+		g.moved = make(chan struct{})
+	}
+}
+
+// CatchUp projects everything up to the head straight from the log, a page at a
+// time. Between pages it looks whether the context is done.
+func (g *Group) CatchUp(ctx context.Context) error {
+	inPage := 0
+	for r, err := range g.log.ReadLog(ctx, g.Position()) {
+		if err != nil {
+			return fmt.Errorf("catch up: %w", err)
+		}
+		g.Project(ctx, &r)
+		if inPage++; inPage == PageSize {
+			inPage = 0
+			if err := g.Commit(ctx); err != nil {
+				return err
+			}
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("catch up: %w", err)
+			}
+		}
+	}
+	return g.Commit(ctx)
+}
+
+// Retry takes parked streams up again where they stopped: all of them, or those
+// that somebody asked for. A stream that fails again stays parked, with one
+// more attempt on record.
+func (g *Group) Retry(ctx context.Context, all bool) error {
+	if err := g.Commit(ctx); err != nil {
+		return err
+	}
+	wanted, err := g.store.RetryWanted(ctx)
+	if all {
+		wanted, err = g.store.Parked(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("load parked streams: %w", err)
+	}
+	for _, p := range wanted {
+		if err := g.retry(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *Group) retry(ctx context.Context, p Parked) error {
+	var m *member
+	for _, candidate := range g.members {
+		if candidate.Name() == p.Projection {
+			m = candidate
+		}
+	}
+	if m == nil {
+		return nil // a projection of another version of the program
+	}
+	key := parkedKey{p.Projection, p.Stream}
+	g.mu.Lock()
+	delete(g.parked, key)
+	g.mu.Unlock()
+	g.touched = true
+	again := false
+	for r, err := range g.log.ReadStream(ctx, p.Stream, p.Version-1) {
+		if err != nil {
+			return errors.Join(fmt.Errorf("retry %s: %w", p.Stream, err), g.Load(ctx))
+		}
+		if r.Position > m.committed {
+			break
+		}
+		event, poison := g.codec.Decode(&r)
+		if poison == nil {
+			poison = project(ctx, m, webhooks.Fact{Recorded: &r, Event: event}, &g.rows)
+		}
+		if poison != nil {
+			attempts := p.Attempts + 1
+			if r.Position != p.Position {
+				attempts = 1
+			}
+			g.park(m.Name(), &r, poison, attempts)
+			again = true
+			break
+		}
+	}
+	page := &Page{Rows: g.rows, Parked: g.fresh}
+	if !again {
+		page.Released = []Parked{p}
+		g.slog.Info("a parked stream goes on", "projection", p.Projection, "stream", p.Stream, "position", p.Position)
+	}
+	return g.commit(ctx, page)
+}

@@ -1,0 +1,170 @@
+package projections
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
+	"verbatim/eventstore"
+	"verbatim/webhooks"
+)
+
+// originCache bounds the conversations whose inbox and channel are remembered
+// for filters; an entry is two short strings.
+const originCache = 16_384
+
+// Plan turns events into deliveries: one for each event, endpoint that wants
+// it, and name that the endpoint's dialect has for it. It remembers the
+// endpoints as they were at its own place in the log, so that what is planned
+// follows from the log alone, and planning twice plans nothing new.
+type Plan struct {
+	log       eventstore.Store
+	codec     *eventstore.Codec
+	store     Store
+	dialects  *webhooks.Dialects
+	endpoints map[string]EndpointRow    // by stream
+	accounts  map[string][]EndpointRow  // those that are not deleted, by account
+	origins   map[string][2]string      // inbox and channel by stream
+	committed func([]webhooks.Delivery) // told of what was planned, after its commit
+	planned   []webhooks.Delivery
+}
+
+// NewPlan returns the webhook plan. committed, if not nil, is told of planned
+// deliveries in log order, after they were committed.
+func NewPlan(
+	log eventstore.Store, codec *eventstore.Codec, store Store, dialects *webhooks.Dialects,
+	committed func([]webhooks.Delivery),
+) *Plan {
+	return &Plan{log: log, codec: codec, store: store, dialects: dialects, committed: committed}
+}
+
+// Name returns "webhooks".
+func (*Plan) Name() string { return "webhooks" }
+
+// Load folds the endpoints up to the checkpoint.
+func (p *Plan) Load(ctx context.Context, checkpoint int64) error {
+	p.endpoints = make(map[string]EndpointRow)
+	p.origins = make(map[string][2]string)
+	p.planned = nil
+	rows, err := p.store.EndpointRows(ctx)
+	if err != nil {
+		return err
+	}
+	for _, row := range rows {
+		stream := eventstore.StreamName("endpoint", row.ID)
+		for r, err := range p.log.ReadStream(ctx, stream, 0) {
+			if err != nil {
+				return err
+			}
+			if r.Position > checkpoint {
+				break
+			}
+			event, err := p.codec.Decode(&r)
+			if err != nil {
+				return err
+			}
+			if e, ok := event.(endpoint.Event); ok {
+				p.endpoints[stream] = p.endpoints[stream].evolve(webhooks.Fact{Recorded: &r, Event: event}, e)
+			}
+		}
+	}
+	p.index()
+	return nil
+}
+
+func (p *Plan) index() {
+	p.accounts = make(map[string][]EndpointRow)
+	for _, row := range p.endpoints {
+		if row.ID != "" && !row.Deleted {
+			p.accounts[row.Account.ID] = append(p.accounts[row.Account.ID], row)
+		}
+	}
+	for _, rows := range p.accounts {
+		slices.SortFunc(rows, func(a, b EndpointRow) int { return int(a.Number - b.Number) })
+	}
+}
+
+// Settle hands on what was committed.
+func (p *Plan) Settle(committed bool) {
+	if committed && p.committed != nil && len(p.planned) > 0 {
+		p.committed(p.planned)
+	}
+	p.planned = nil
+}
+
+// Project plans the deliveries of an event.
+func (p *Plan) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error {
+	if e, ok := f.Event.(endpoint.Event); ok {
+		p.endpoints[f.Stream] = p.endpoints[f.Stream].evolve(f, e)
+		p.index()
+		return nil
+	}
+	at := len(rows.Deliveries)
+	for _, ep := range p.accounts[f.Recorded.Account] {
+		if err := p.plan(ctx, f, ep, rows); err != nil {
+			return err
+		}
+	}
+	p.planned = append(p.planned, rows.Deliveries[at:]...)
+	return nil
+}
+
+func (p *Plan) plan(ctx context.Context, f webhooks.Fact, ep EndpointRow, rows *Rows) error {
+	dialect, err := p.dialects.Find(ep.Settings.Dialect)
+	if err != nil {
+		return fmt.Errorf("endpoint %s: %w", ep.ID, err)
+	}
+	for _, name := range dialect.Events(f.Event) {
+		if !webhooks.Wants(ep.Settings.Events, f.Type, name) {
+			continue
+		}
+		pass, err := p.pass(ctx, f, ep.Settings.Filters)
+		if err != nil {
+			return err
+		}
+		if !pass {
+			return nil
+		}
+		rows.Deliveries = append(rows.Deliveries, webhooks.Delivery{
+			ID: webhooks.DeliveryID(ep.ID, f.ID, name), WebhookID: webhooks.ID(ep.ID, f.ID, name),
+			EndpointID: ep.ID, Account: f.Recorded.Account, Stream: f.Stream, Position: f.Position, Version: f.Version,
+			EventID: f.ID, Event: f.Type, Name: name, Dialect: dialect.Name(), History: ep.Settings.History,
+			State: webhooks.Pending, DueAt: f.Time, CreatedAt: f.Time,
+		})
+	}
+	return nil
+}
+
+// pass reports whether the filters let the conversation of f through. Where it
+// came in is said by its first event.
+func (p *Plan) pass(ctx context.Context, f webhooks.Fact, filters endpoint.Filters) (bool, error) {
+	if len(filters.Inboxes) == 0 && len(filters.Channels) == 0 {
+		return true, nil
+	}
+	if _, ok := conversationFact(f); !ok {
+		return true, nil
+	}
+	origin, known := p.origins[f.Stream]
+	if !known {
+		for r, err := range p.log.ReadStream(ctx, f.Stream, 0) {
+			if err != nil {
+				return false, err
+			}
+			event, err := p.codec.Decode(&r)
+			if err != nil {
+				return false, err
+			}
+			if created, ok := event.(conversation.Created); ok {
+				origin = [2]string{created.Inbox.ID, created.Channel}
+			}
+			break
+		}
+		if len(p.origins) >= originCache {
+			clear(p.origins)
+		}
+		p.origins[f.Stream] = origin
+	}
+	return filters.Pass(origin[0], origin[1]), nil
+}

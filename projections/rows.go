@@ -1,0 +1,154 @@
+// Package projections folds the log into what is read: rows of read models,
+// planned deliveries, and histories as of a version. A projection turns an
+// event into rows and knows no database; rows and checkpoint are committed
+// together by whoever keeps them.
+package projections
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"verbatim/domain"
+	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
+	"verbatim/webhooks"
+)
+
+// Rows is what a page of events changes in the read models. What is written
+// twice in a page counts as it was written last.
+type Rows struct {
+	Inbox      map[string]InboxRow     // by conversation
+	Typing     map[TypingKey]TypingRow // a zero Until ends it
+	Endpoints  map[string]EndpointRow  // by id
+	Deliveries []webhooks.Delivery     // in log order; one that is there already is left as it is
+}
+
+// Len returns how many rows there are.
+func (r *Rows) Len() int { return len(r.Inbox) + len(r.Typing) + len(r.Endpoints) + len(r.Deliveries) }
+
+// An InboxRow is a conversation as the inbox lists it.
+type InboxRow struct {
+	Conversation webhooks.Conversation
+	// ActiveAt is the position of the last event that a reader of the inbox
+	// would want to see on top: everything but typing and reading.
+	ActiveAt int64
+	// Unread are the versions of the customer's messages that no agent has read
+	// or answered, newest last, at most MaxUnread.
+	Unread      []int64
+	LastMessage *webhooks.Message // newest that is not private; its text cut to MaxPreview
+	AgentReadTo int64             // furthest version an agent has read
+}
+
+// Limits of an inbox row.
+const (
+	MaxUnread  = 100 // an inbox says "99+" long before that
+	MaxPreview = 280 // characters of the last message; two lines on a screen
+)
+
+// A TypingKey is a person typing in a conversation.
+type TypingKey struct {
+	Conversation string
+	AuthorID     string
+}
+
+// A TypingRow is until when somebody types without another word of them.
+type TypingRow struct {
+	Account string
+	Until   time.Time
+}
+
+// An EndpointRow is an endpoint as it is now.
+type EndpointRow struct {
+	ID        string
+	Account   domain.Account
+	Settings  endpoint.Settings
+	Disabled  bool
+	Deleted   bool
+	Reason    string // why it is disabled
+	Number    int64  // position of its registration
+	Version   int64
+	CreatedAt time.Time
+	UpdatedAt time.Time
+}
+
+// A Checkpoint is how far a projection has got: from where, up to where.
+type Checkpoint struct {
+	Projection string
+	From, To   int64
+}
+
+// A Parked stream is one that a projection could not take further: the event at
+// Position failed, and what follows it in its stream waits.
+type Parked struct {
+	Projection string    `json:"projection"`
+	Stream     string    `json:"stream"`
+	Position   int64     `json:"position"`
+	Version    int64     `json:"version"`
+	Error      string    `json:"error"`
+	Attempts   int       `json:"attempts"`
+	At         time.Time `json:"at"`
+}
+
+// A Page is what projections made of a run of events. It is committed as a
+// whole or not at all.
+type Page struct {
+	Checkpoints []Checkpoint
+	Rows        Rows
+	Parked      []Parked // new ones, or old ones that failed again
+	Released    []Parked // streams that go on
+}
+
+// ErrLostCheckpoint says that somebody else has moved a checkpoint: the page
+// was made from what is no longer so, and none of it was committed.
+var ErrLostCheckpoint = errors.New("the checkpoint was moved by somebody else")
+
+// Store keeps rows and checkpoints.
+type Store interface {
+	// Checkpoints returns how far each projection has got; one that is not in
+	// the map has not begun.
+	Checkpoints(ctx context.Context) (map[string]int64, error)
+	// Parked returns the parked streams of all projections, oldest first.
+	Parked(ctx context.Context) ([]Parked, error)
+	// RetryWanted returns the parked streams that somebody asked to try again.
+	RetryWanted(ctx context.Context) ([]Parked, error)
+	// CommitPage commits p in one transaction. It returns ErrLostCheckpoint if
+	// a checkpoint is not where the page says it was.
+	CommitPage(ctx context.Context, p *Page) error
+	// InboxRow returns the row of a conversation, and whether there is one.
+	InboxRow(ctx context.Context, conversationID string) (InboxRow, bool, error)
+	// EndpointRows returns all endpoints, the deleted ones included.
+	EndpointRows(ctx context.Context) ([]EndpointRow, error)
+	// TypingDue returns who types without having been heard of in time, oldest
+	// first, at most limit.
+	TypingDue(ctx context.Context, at time.Time, limit int) ([]DueTyping, error)
+	// NextTyping returns when the next typing is due, or the zero time.
+	NextTyping(ctx context.Context) (time.Time, error)
+}
+
+// A DueTyping is a typing that has run out.
+type DueTyping struct {
+	TypingKey
+	TypingRow
+}
+
+// A Projection folds the log into rows.
+type Projection interface {
+	// Name names it and its checkpoint. It is data: a new name begins anew.
+	Name() string
+	// Load prepares the projection to go on behind that position.
+	Load(ctx context.Context, checkpoint int64) error
+	// Project adds to rows what f changes. An error parks the stream of f. It
+	// makes no network call and sees its own uncommitted rows only through
+	// rows.
+	Project(ctx context.Context, f webhooks.Fact, rows *Rows) error
+	// Settle says that the rows handed out since the last call were committed,
+	// or that they were dropped and what was remembered of them is void.
+	Settle(committed bool)
+}
+
+// conversationFact returns the event of f if it is one of a conversation.
+func conversationFact(f webhooks.Fact) (conversation.Event, bool) {
+	e, ok := f.Event.(conversation.Event)
+	return e, ok
+}

@@ -1,0 +1,69 @@
+package projections
+
+import (
+	"context"
+	"time"
+
+	"verbatim/domain/conversation"
+	"verbatim/webhooks"
+)
+
+// Typing keeps who is typing and until when, so that typing ends in time even
+// when the program was away.
+type Typing struct{}
+
+// Name returns "typing".
+func (Typing) Name() string { return "typing" }
+
+// Load has nothing to remember.
+func (Typing) Load(context.Context, int64) error { return nil }
+
+// Settle has nothing to forget.
+func (Typing) Settle(bool) {}
+
+// Project notes who began and who stopped.
+func (Typing) Project(_ context.Context, f webhooks.Fact, rows *Rows) error {
+	_, id := splitStream(f)
+	switch e := f.Event.(type) {
+	case conversation.TypingStarted:
+		rows.Typing[TypingKey{id, e.Author.ID}] = TypingRow{f.Recorded.Account, e.ExpiresAt}
+	case conversation.TypingStopped:
+		rows.Typing[TypingKey{id, e.Author.ID}] = TypingRow{}
+	}
+	return nil
+}
+
+// expiryBatch bounds one step of the expirer: what a few commits take.
+const expiryBatch = 64
+
+// Expirer stops the typing of people who were not heard of in time.
+type Expirer struct {
+	store  Store
+	clock  func() time.Time
+	expire func(ctx context.Context, account, conversationID, authorID string) error
+}
+
+// NewExpirer returns an expirer; expire asks the conversation to stop the
+// typing of an author, which it does only if the time has come.
+func NewExpirer(
+	store Store, clock func() time.Time, expire func(ctx context.Context, account, conversationID, authorID string) error,
+) *Expirer {
+	return &Expirer{store, clock, expire}
+}
+
+// Step expires what is due, at most a batch, and returns how many there were
+// and when the next is due (zero if nobody types).
+func (x *Expirer) Step(ctx context.Context) (expired int, next time.Time, err error) {
+	due, err := x.store.TypingDue(ctx, x.clock(), expiryBatch)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	for _, d := range due {
+		if err := x.expire(ctx, d.Account, d.Conversation, d.AuthorID); err != nil {
+			return expired, time.Time{}, err
+		}
+		expired++
+	}
+	next, err = x.store.NextTyping(ctx)
+	return expired, next, err
+}
