@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 
 	"verbatim/eventstore"
 )
@@ -237,30 +236,15 @@ func (w *writer) importAll(ctx context.Context, events iter.Seq2[eventstore.Reco
 		r.Digest = eventstore.Digest(r.Data)
 		r.Hash = eventstore.Chain(h.hash, &r)
 		w.heads[r.Stream] = head{r.Version, r.Hash, r.Account}
-		w.tx.rows = append(w.tx.rows, r)
-		if len(w.tx.rows) == maxInsert {
-			if err := w.importRows(n); err != nil {
-				return n, err
+		if err := w.tx.insert(&r); err != nil {
+			if isDuplicate(err) {
+				err = &eventstore.ImportError{Number: n, Err: eventstore.ErrDuplicate}
 			}
+			return n, err
+		}
+		if len(w.heads) > maxHeads {
+			clear(w.heads)
 		}
 	}
-	return n, w.importRows(n)
-}
-
-// importRows inserts the prepared events, the last of which is number n. An id
-// that is there already is found by inserting them one by one.
-func (w *writer) importRows(n int64) error {
-	rows := slices.Clone(w.tx.rows)
-	err := w.flush()
-	if isDuplicate(err) {
-		for i := range rows {
-			if err := w.tx.insert(rows[i : i+1]); isDuplicate(err) {
-				return &eventstore.ImportError{Number: n - int64(len(rows)-1-i), Err: eventstore.ErrDuplicate}
-			}
-		}
-	}
-	if len(w.heads) > maxHeads {
-		clear(w.heads)
-	}
-	return err
+	return n, nil
 }

@@ -28,9 +28,6 @@ const (
 	// maxHeads bounds the streams whose last version and hash are remembered;
 	// each takes about 200 bytes.
 	maxHeads = 65_536
-	// maxInsert is how many rows one INSERT takes at the most. Rows beyond a
-	// power of two are split, so that few statements are ever prepared.
-	maxInsert = 64
 )
 
 // writer is the one goroutine that writes. Jobs that wait are committed
@@ -390,19 +387,15 @@ func (w *writer) head(stream string) (head, error) {
 	return h, err
 }
 
-// flush inserts the events that were prepared.
+// flush inserts the events that were prepared, one by one: a statement with
+// many rows would keep a journal of its own to be undone by.
 func (w *writer) flush() error {
 	rows := w.tx.rows
 	w.tx.rows = rows[:0]
-	for len(rows) > 0 {
-		n := maxInsert
-		for n > len(rows) {
-			n /= 2
-		}
-		if err := w.tx.insert(rows[:n]); err != nil {
+	for i := range rows {
+		if err := w.tx.insert(&rows[i]); err != nil {
 			return err
 		}
-		rows = rows[n:]
 	}
 	return nil
 }
@@ -424,25 +417,15 @@ type tx struct {
 
 const eventColumns = "position, stream, version, id, type, schema, time, account, data, metadata, digest, hash"
 
-const eventColumnCount = 12
+const insertEvent = "INSERT INTO events (" + eventColumns + ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
 
-// inserts are the statements for 1, 2, 4, … maxInsert events.
-func insertSQL(n int) string {
-	row := "(" + placeholders(eventColumnCount) + "),"
-	return "INSERT INTO events (" + eventColumns + ") VALUES " + strings.TrimSuffix(strings.Repeat(row, n), ",")
-}
-
-func (t *tx) insert(rows []eventstore.Recorded) error {
-	t.args = t.args[:0]
-	for i := range rows {
-		r := &rows[i]
-		t.args = append(t.args, r.Position, r.Stream, r.Version, r.ID[:], r.Type, int64(r.Schema), micros(r.Time),
-			r.Account, r.Data, r.Metadata, r.Digest[:], r.Hash[:])
-	}
-	s, err := t.statement(insertSQL(len(rows)))
+func (t *tx) insert(r *eventstore.Recorded) error {
+	s, err := t.statement(insertEvent)
 	if err != nil {
 		return err
 	}
+	t.args = append(t.args[:0], r.Position, r.Stream, r.Version, r.ID[:], r.Type, int64(r.Schema), micros(r.Time),
+		r.Account, r.Data, r.Metadata, r.Digest[:], r.Hash[:])
 	_, err = s.Exec(t.args)
 	return err
 }

@@ -1,0 +1,185 @@
+// Package messaging runs the projections as a Watermill subscription. The
+// events table is the topic: there is no outbox and no second write. Rows and
+// checkpoint of a page are buffered and handed to the store's writer as one
+// job, so that a slow page never holds the database's write lock.
+package messaging
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	wsql "github.com/ThreeDotsLabs/watermill-sql/v4/pkg/sql"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+
+	"verbatim/eventstore"
+	"verbatim/projections"
+)
+
+const (
+	// topic is the name of the log in Watermill.
+	topic = "events"
+	// consumerGroup is the name of the projections as a reader of it.
+	consumerGroup = "projections"
+	// fallbackPoll is how long a reader waits that nobody woke. The bell wakes
+	// it in well under a millisecond; this is for what another process wrote.
+	fallbackPoll = time.Second
+	// retryPause keeps a database that fails from being asked without a pause.
+	retryPause = time.Second
+	// closeTimeout bounds the end of a run: a page takes milliseconds.
+	closeTimeout = 10 * time.Second
+)
+
+// Topic says how the log is read as a topic: the engine's own SELECT with the
+// position to go on behind and the length of a page as its two arguments, in
+// the order of positions, and how one of its rows is scanned.
+type Topic struct {
+	DB     *sql.DB
+	Select string
+	Scan   func(row interface{ Scan(...any) error }, r *eventstore.Recorded) error
+}
+
+// Subscription keeps a group of projections at the head of the log.
+type Subscription struct {
+	topic Topic
+	group *projections.Group
+	bell  *eventstore.Bell
+	slog  *slog.Logger
+
+	// The subscriber's goroutine commits pages, the router's projects events;
+	// they take turns, but for the moment in which a subscription is closed.
+	mu sync.Mutex
+}
+
+// New returns a subscription of group to the log, woken by bell.
+func New(t Topic, group *projections.Group, bell *eventstore.Bell, logger *slog.Logger) *Subscription {
+	return &Subscription{topic: t, group: group, bell: bell, slog: logger}
+}
+
+// Run loads the group, takes up what was parked, catches up straight from the
+// log, and then follows it until the context is done; a page that is open then
+// is committed first. It returns nil after an orderly end.
+func (s *Subscription) Run(ctx context.Context) error {
+	if err := s.group.Load(ctx); err != nil {
+		return err
+	}
+	err := s.group.Retry(ctx, true)
+	if err == nil {
+		err = s.group.CatchUp(ctx)
+	}
+	if ctx.Err() != nil {
+		return nil //nolint:nilerr // an orderly end; what was caught up is committed
+	}
+	if err != nil {
+		return err
+	}
+	return s.follow(ctx)
+}
+
+func (s *Subscription) follow(ctx context.Context) error {
+	latch, stop := s.bell.Listen()
+	defer stop()
+	noDeadline := time.Duration(0) // half-done work would be committed at a deadline
+	logger := quiet{s.slog}
+	subscriber, err := wsql.NewSubscriber(beginner{s}, wsql.SubscriberConfig{
+		ConsumerGroup:  consumerGroup,
+		AckDeadline:    &noDeadline,
+		SchemaAdapter:  schema{s.topic, s.group},
+		OffsetsAdapter: offsets{s.group},
+		BackoffManager: &waiter{sub: s, latch: latch, done: ctx.Done()},
+	}, logger)
+	if err != nil {
+		return fmt.Errorf("make subscriber: %w", err)
+	}
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: closeTimeout}, logger)
+	if err != nil {
+		return fmt.Errorf("make router: %w", err)
+	}
+	router.AddMiddleware(middleware.CorrelationID, middleware.Recoverer)
+	router.AddConsumerHandler(consumerGroup, topic, subscriber, s.handle)
+
+	// A cancelled context would drop what was projected since the last commit;
+	// closing the subscriber commits it.
+	ended := make(chan error, 1)
+	go func() { ended <- router.Run(context.WithoutCancel(ctx)) }()
+	select {
+	case err = <-ended:
+		return errors.Join(errors.New("the router stopped by itself"), err)
+	case <-ctx.Done():
+	}
+	return errors.Join(subscriber.Close(), router.Close(), <-ended)
+}
+
+// handle projects one message. It never fails: an event that a projection
+// cannot take is parked by the group.
+func (s *Subscription) handle(m *message.Message) error {
+	r, err := Event(m)
+	if err != nil {
+		return err // not a message of ours; it is sent again until somebody looks
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.group.Project(m.Context(), &r)
+	return nil
+}
+
+func (s *Subscription) commit(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.group.Commit(ctx)
+}
+
+func (s *Subscription) discard(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.group.Discard(ctx)
+}
+
+func (s *Subscription) retry(ctx context.Context) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.group.Retry(ctx, false); err != nil {
+		s.slog.Error("parked streams could not be tried again", "error", err)
+	}
+}
+
+// waiter waits between pages: not at all behind a page with messages, else for
+// the bell. Watermill calls it in the subscriber's goroutine.
+type waiter struct {
+	sub   *Subscription
+	latch <-chan struct{}
+	done  <-chan struct{}
+}
+
+// HandleError returns at once if there is more to read, and when there is.
+func (w *waiter) HandleError(_ watermillLogger, noMessage bool, err error) time.Duration {
+	if err != nil {
+		w.sub.slog.Error("a page could not be projected; it is tried again", "error", err)
+		w.wait(nil, retryPause)
+		return 0
+	}
+	if noMessage && !w.wait(w.latch, fallbackPoll) {
+		w.sub.retry(context.Background())
+	}
+	return 0
+}
+
+// wait returns true if the latch was set, false if time ran out or the
+// subscription ends.
+func (w *waiter) wait(latch <-chan struct{}, most time.Duration) bool {
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-latch:
+		return true
+	case <-w.done:
+		return true
+	case <-timer.C:
+		return false
+	}
+}
