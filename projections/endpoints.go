@@ -12,13 +12,16 @@ import (
 // Endpoints lists the endpoints of every account as they are now. There are
 // few of them, so that all of them are remembered.
 type Endpoints struct {
-	store Store
-	known map[string]EndpointRow // by stream
+	store   Store
+	known   map[string]EndpointRow // by stream
+	changed func(id string)        // told after the commit
+	touched []string
 }
 
-// NewEndpoints returns the endpoints projection.
-func NewEndpoints(store Store) *Endpoints {
-	return &Endpoints{store, make(map[string]EndpointRow)}
+// NewEndpoints returns the endpoints projection. changed, if not nil, is told
+// of each endpoint that is another now, after that was committed.
+func NewEndpoints(store Store, changed func(id string)) *Endpoints {
+	return &Endpoints{store: store, known: make(map[string]EndpointRow), changed: changed}
 }
 
 // Name returns "endpoints".
@@ -31,14 +34,22 @@ func (p *Endpoints) Load(ctx context.Context, _ int64) error {
 		return err
 	}
 	clear(p.known)
+	p.touched = nil
 	for _, row := range rows {
 		p.known[eventstore.StreamName("endpoint", row.ID)] = row
 	}
 	return nil
 }
 
-// Settle does nothing: Load is called after a page was dropped.
-func (*Endpoints) Settle(bool) {}
+// Settle says what has changed; Load is called after a page was dropped.
+func (p *Endpoints) Settle(committed bool) {
+	if committed && p.changed != nil {
+		for _, id := range p.touched {
+			p.changed(id)
+		}
+	}
+	p.touched = nil
+}
 
 // Project folds an endpoint's event into its row.
 func (p *Endpoints) Project(_ context.Context, f webhooks.Fact, rows *Rows) error {
@@ -52,6 +63,7 @@ func (p *Endpoints) Project(_ context.Context, f webhooks.Fact, rows *Rows) erro
 	}
 	row = row.evolve(f, e)
 	p.known[f.Stream] = row
+	p.touched = append(p.touched, row.ID)
 	rows.Endpoints[row.ID] = row
 	return nil
 }

@@ -10,26 +10,41 @@ import (
 
 // Typing keeps who is typing and until when, so that typing ends in time even
 // when the program was away.
-type Typing struct{}
+type Typing struct {
+	changed func() // told after the commit
+	touched bool
+}
+
+// NewTyping returns the typing projection. changed, if not nil, is told when
+// somebody began or stopped, after that was committed.
+func NewTyping(changed func()) *Typing { return &Typing{changed: changed} }
 
 // Name returns "typing".
-func (Typing) Name() string { return "typing" }
+func (*Typing) Name() string { return "typing" }
 
 // Load has nothing to remember.
-func (Typing) Load(context.Context, int64) error { return nil }
+func (*Typing) Load(context.Context, int64) error { return nil }
 
-// Settle has nothing to forget.
-func (Typing) Settle(bool) {}
+// Settle says whether something has changed.
+func (p *Typing) Settle(committed bool) {
+	if committed && p.touched && p.changed != nil {
+		p.changed()
+	}
+	p.touched = false
+}
 
 // Project notes who began and who stopped.
-func (Typing) Project(_ context.Context, f webhooks.Fact, rows *Rows) error {
+func (p *Typing) Project(_ context.Context, f webhooks.Fact, rows *Rows) error {
 	_, id := splitStream(f)
 	switch e := f.Event.(type) {
 	case conversation.TypingStarted:
 		rows.Typing[TypingKey{id, e.Author.ID}] = TypingRow{f.Recorded.Account, e.ExpiresAt}
 	case conversation.TypingStopped:
 		rows.Typing[TypingKey{id, e.Author.ID}] = TypingRow{}
+	default:
+		return nil
 	}
+	p.touched = true
 	return nil
 }
 

@@ -31,6 +31,13 @@ const (
 	fallbackPoll = time.Second
 	// retryPause keeps a database that fails from being asked without a pause.
 	retryPause = time.Second
+	// busyPage is how many new events in a page make the log a busy one. While
+	// it is, events are read straight from the log, as after a start, and the
+	// reader pauses between pages: rows that are written again and again are
+	// written once a page, and the machine is left to the appends. A log with
+	// fewer new events than that is followed at once.
+	busyPage  = 4
+	busyPause = 5 * time.Millisecond
 	// closeTimeout bounds the end of a run: a page takes milliseconds.
 	closeTimeout = 10 * time.Second
 )
@@ -53,7 +60,8 @@ type Subscription struct {
 
 	// The subscriber's goroutine commits pages, the router's projects events;
 	// they take turns, but for the moment in which a subscription is closed.
-	mu sync.Mutex
+	mu    sync.Mutex
+	count int // events since the last page
 }
 
 // New returns a subscription of group to the log, woken by bell.
@@ -91,7 +99,7 @@ func (s *Subscription) follow(ctx context.Context) error {
 		AckDeadline:    &noDeadline,
 		SchemaAdapter:  schema{s.topic, s.group},
 		OffsetsAdapter: offsets{s.group},
-		BackoffManager: &waiter{sub: s, latch: latch, done: ctx.Done()},
+		BackoffManager: &waiter{ctx: ctx, sub: s, latch: latch},
 	}, logger)
 	if err != nil {
 		return fmt.Errorf("make subscriber: %w", err)
@@ -125,7 +133,17 @@ func (s *Subscription) handle(m *message.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.group.Project(m.Context(), &r)
+	s.count++
 	return nil
+}
+
+// takeCount returns how many events the last page had.
+func (s *Subscription) takeCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.count
+	s.count = 0
+	return n
 }
 
 func (s *Subscription) commit(ctx context.Context) error {
@@ -140,6 +158,16 @@ func (s *Subscription) discard(ctx context.Context) error {
 	return s.group.Discard(ctx)
 }
 
+// catchUp projects what is new straight from the log, and returns how much it
+// was.
+func (s *Subscription) catchUp(ctx context.Context) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.group.Position()
+	err := s.group.CatchUp(ctx)
+	return int(s.group.Position() - before), err
+}
+
 func (s *Subscription) retry(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,22 +179,48 @@ func (s *Subscription) retry(ctx context.Context) {
 // waiter waits between pages: not at all behind a page with messages, else for
 // the bell. Watermill calls it in the subscriber's goroutine.
 type waiter struct {
+	ctx   context.Context //nolint:containedctx // of the run; Watermill hands none on
 	sub   *Subscription
 	latch <-chan struct{}
-	done  <-chan struct{}
 }
 
 // HandleError returns at once if there is more to read, and when there is.
 func (w *waiter) HandleError(_ watermillLogger, noMessage bool, err error) time.Duration {
+	if w.ctx.Err() != nil {
+		return 0 // about to be closed
+	}
 	if err != nil {
 		w.sub.slog.Error("a page could not be projected; it is tried again", "error", err)
 		w.wait(nil, retryPause)
 		return 0
 	}
-	if noMessage && !w.wait(w.latch, fallbackPoll) {
-		w.sub.retry(context.Background())
+	if noMessage {
+		if !w.wait(w.latch, fallbackPoll) {
+			w.sub.retry(w.ctx)
+		}
+		return 0
+	}
+	for n := w.sub.takeCount(); n >= busyPage; {
+		if n < projections.PageSize && !w.pause() {
+			return 0
+		}
+		if n, err = w.sub.catchUp(w.ctx); err != nil {
+			return w.HandleError(nil, false, err)
+		}
 	}
 	return 0
+}
+
+// pause returns false if the subscription ends.
+func (w *waiter) pause() bool {
+	timer := time.NewTimer(busyPause)
+	defer timer.Stop()
+	select {
+	case <-w.ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
 }
 
 // wait returns true if the latch was set, false if time ran out or the
@@ -177,7 +231,7 @@ func (w *waiter) wait(latch <-chan struct{}, most time.Duration) bool {
 	select {
 	case <-latch:
 		return true
-	case <-w.done:
+	case <-w.ctx.Done():
 		return true
 	case <-timer.C:
 		return false

@@ -88,21 +88,22 @@ func (s *Store) Record(ctx context.Context, reports []webhooks.Report) error {
 	})
 }
 
+// record leaves alone what has ended, and what is on record: nobody knows of a
+// Record that was cut short whether it was committed, and makes it again.
 func record(t *tx, r *webhooks.Report) error {
 	d, a := &r.Delivery, &r.Attempt
 	var ended any
 	if d.EndedAt != nil {
 		ended = micros(*d.EndedAt)
 	}
-	if _, err := t.exec(`UPDATE deliveries SET state = ?, reason = ?, attempts = ?, due_at = ?, ended_at = ?, digest = ? WHERE id = ?`,
-		string(d.State), d.Reason, d.Attempts, micros(d.DueAt), ended, d.Digest, d.ID); err != nil {
+	n, err := t.exec(`UPDATE deliveries SET state = ?, reason = ?, attempts = ?, due_at = ?, ended_at = ?, digest = ?
+		WHERE id = ? AND state = 'pending' AND NOT EXISTS (SELECT 1 FROM attempts WHERE delivery = ? AND number = ?)`,
+		string(d.State), d.Reason, d.Attempts, micros(d.DueAt), ended, d.Digest, d.ID, d.ID, a.Number)
+	if err != nil || n == 0 || a.Number == 0 { // without a number it ended before an attempt
 		return err
 	}
-	if a.Number == 0 {
-		return nil // it ended without an attempt
-	}
-	_, err := t.exec(`INSERT INTO attempts (delivery, number, time, status, retry_after, fault, detail, took, digest)
-		VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING`,
+	_, err = t.exec(`INSERT INTO attempts (delivery, number, time, status, retry_after, fault, detail, took, digest)
+		VALUES (?,?,?,?,?,?,?,?,?)`,
 		d.ID, a.Number, micros(a.At), a.Outcome.Status, a.Outcome.RetryAfter.Microseconds(), string(a.Outcome.Fault),
 		a.Outcome.Detail, a.Outcome.Took.Microseconds(), a.Digest)
 	return err

@@ -10,16 +10,20 @@ import (
 	"verbatim/eventstore"
 )
 
-// pageSize is how many events a reader holds in memory at a time. No read is
-// left open between pages: the write-ahead log could not be taken in.
-const pageSize = 512
+// pageSize and pageBytes are how many events, and about how much data, a reader
+// holds in memory at a time. No read is left open between pages: the write-ahead
+// log could not be taken in.
+const (
+	pageSize  = 512
+	pageBytes = 8 << 20
+)
 
 var _ eventstore.Store = (*Store)(nil)
 
 // Append commits c together with what else waits; see eventstore.Store.
 func (s *Store) Append(ctx context.Context, c eventstore.Commit) (first int64, err error) {
 	if s.writer == nil {
-		return 0, eventstore.ErrClosed
+		return 0, errReadOnly
 	}
 	j := &job{ctx: ctx, commit: &c, done: make(chan struct{}, 1)}
 	events := 0
@@ -50,74 +54,95 @@ func (s *Store) Append(ctx context.Context, c eventstore.Commit) (first int64, e
 
 const (
 	selectStream = "SELECT " + eventColumns + " FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"
-	selectLog    = "SELECT " + eventColumns + " FROM events WHERE position > ? ORDER BY position LIMIT ?"
+	SelectLog    = "SELECT " + eventColumns + " FROM events WHERE position > ? ORDER BY position LIMIT ?"
+
+	selectVersion = "SELECT ifnull(max(version), 0) FROM events WHERE stream = ?"
+	selectHead    = "SELECT ifnull(max(position), 0) FROM events"
 )
 
 // ReadStream yields a stream's events; see eventstore.Store.
 func (s *Store) ReadStream(ctx context.Context, stream string, after int64) iter.Seq2[eventstore.Recorded, error] {
-	return s.pages(ctx, func(last *eventstore.Recorded) (*sql.Rows, error) {
-		if last != nil {
-			after = last.Version
-		}
-		return s.read.QueryContext(ctx, selectStream, stream, after, pageSize)
+	return s.pages(ctx, after, run{
+		page: func(after int64) (*sql.Rows, error) {
+			return s.read.QueryContext(ctx, selectStream, stream, after, pageSize)
+		},
+		place: func(r *eventstore.Recorded) int64 { return r.Version },
+		end:   func() *sql.Row { return s.read.QueryRowContext(ctx, selectVersion, stream) },
 	})
 }
 
 // ReadLog yields the log's events; see eventstore.Store.
 func (s *Store) ReadLog(ctx context.Context, after int64) iter.Seq2[eventstore.Recorded, error] {
-	return s.pages(ctx, func(last *eventstore.Recorded) (*sql.Rows, error) {
-		if last != nil {
-			after = last.Position
-		}
-		return s.read.QueryContext(ctx, selectLog, after, pageSize)
+	return s.pages(ctx, after, run{
+		page:  func(after int64) (*sql.Rows, error) { return s.read.QueryContext(ctx, SelectLog, after, pageSize) },
+		place: func(r *eventstore.Recorded) int64 { return r.Position },
+		end:   func() *sql.Row { return s.read.QueryRowContext(ctx, selectHead) },
 	})
 }
 
-// pages yields what query answers, page after page; query is given the last
-// event of the page before.
-func (s *Store) pages(
-	ctx context.Context, query func(last *eventstore.Recorded) (*sql.Rows, error),
-) iter.Seq2[eventstore.Recorded, error] {
+// A run is events in one order: that of the log or that of a stream.
+type run struct {
+	page  func(after int64) (*sql.Rows, error)
+	place func(*eventstore.Recorded) int64
+	end   func() *sql.Row // the last place there is
+}
+
+// pages yields a run, page after page. Where it ends is asked for behind the
+// first page: a reader that is slower than the writers would never come to an
+// end, and most runs are one page.
+func (s *Store) pages(ctx context.Context, after int64, of run) iter.Seq2[eventstore.Recorded, error] {
 	return func(yield func(eventstore.Recorded, error) bool) {
-		var last *eventstore.Recorded
+		fail := func(err error) {
+			yield(eventstore.Recorded{}, fmt.Errorf("read events: %w", errors.Join(err, ctx.Err())))
+		}
+		last, end := after, int64(0)
 		page := make([]eventstore.Recorded, 0, 8)
 		for {
+			var more bool
 			var err error
-			page, err = readPage(page[:0], last, query)
+			page, more, err = readPage(page[:0], last, of)
+			if err == nil && more && end == 0 {
+				err = of.end().Scan(&end)
+			}
 			if err != nil {
-				yield(eventstore.Recorded{}, fmt.Errorf("read events: %w", errors.Join(err, ctx.Err())))
+				fail(err)
 				return
 			}
 			for i := range page {
 				if !yield(page[i], nil) {
 					return
 				}
+				if last = of.place(&page[i]); last == end {
+					return
+				}
 			}
-			if len(page) < pageSize {
+			if !more {
 				return
 			}
-			end := page[len(page)-1]
-			last = &end
 		}
 	}
 }
 
-func readPage(
-	page []eventstore.Recorded, last *eventstore.Recorded, query func(last *eventstore.Recorded) (*sql.Rows, error),
-) (_ []eventstore.Recorded, err error) {
-	rows, err := query(last)
+// readPage returns the events behind a place, and whether there may be more
+// than those.
+func readPage(page []eventstore.Recorded, after int64, of run) (_ []eventstore.Recorded, more bool, err error) {
+	rows, err := of.page(after)
 	if err != nil {
-		return page, err
+		return page, false, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
+	size := 0
 	for rows.Next() {
 		var r eventstore.Recorded
 		if err := ScanEvent(rows, &r); err != nil {
-			return page, err
+			return page, false, err
 		}
 		page = append(page, r)
+		if size += len(r.Data) + len(r.Metadata); size >= pageBytes || len(page) == pageSize {
+			return page, true, nil
+		}
 	}
-	return page, rows.Err()
+	return page, false, rows.Err()
 }
 
 // ScanEvent reads one row of the event columns, in their order.
@@ -137,7 +162,7 @@ func ScanEvent(row interface{ Scan(...any) error }, r *eventstore.Recorded) erro
 
 // Head returns the last position.
 func (s *Store) Head(ctx context.Context) (head int64, err error) {
-	err = s.read.QueryRowContext(ctx, "SELECT ifnull(max(position), 0) FROM events").Scan(&head)
+	err = s.read.QueryRowContext(ctx, selectHead).Scan(&head)
 	if err != nil {
 		return 0, fmt.Errorf("read the head: %w", err)
 	}
@@ -196,14 +221,17 @@ func (s *Store) SaveSnapshot(snap eventstore.Snapshot) {
 // eventstore.Store.
 func (s *Store) Import(ctx context.Context, events iter.Seq2[eventstore.Recorded, error]) (n int64, err error) {
 	if s.writer == nil {
-		return 0, eventstore.ErrClosed
+		return 0, errReadOnly
 	}
 	err = s.writer.submit(&job{ctx: context.WithoutCancel(ctx), only: true, done: make(chan struct{}, 1), do: func(*tx) error {
 		var err error
 		n, err = s.writer.importAll(ctx, events)
 		return err
 	}})
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	return n, nil
 }
 
 // importAll checks and inserts events as they come, inside a transaction.

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -33,6 +34,10 @@ const (
 	// readers is how many connections read beside the writer. More than the
 	// cores only wait for each other.
 	readers = 8
+	// lockTries and lockPause bound the wait for those who only look whether
+	// anybody serves, which takes them microseconds.
+	lockTries = 100
+	lockPause = time.Millisecond
 	// checkedTail is how many of the last events are proven when the file is
 	// opened: what a torn write or a foreign hand would have touched last.
 	checkedTail = 64
@@ -82,6 +87,7 @@ type Store struct {
 	writer *writer
 	lock   *os.File
 	events eventstore.Bell
+	close  func() error // once; see Close
 }
 
 // Open opens the data folder, making it and bringing its tables up to date if
@@ -89,6 +95,7 @@ type Store struct {
 // or ErrNoDatabase.
 func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 	s := &Store{dir: dir}
+	s.close = sync.OnceValue(s.closeAll)
 	defer func() {
 		if err != nil {
 			_ = s.Close()
@@ -110,16 +117,22 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 			return nil, err
 		}
 	}
+	if err := checkMark(ctx, file, o.ReadOnly); err != nil {
+		return nil, fmt.Errorf("open %s: %w", file, err)
+	}
 	if s.read, err = sql.Open("sqlite3", dsn(file, "_query_only=1")); err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
-	if err := s.checkMark(ctx); err != nil {
-		return nil, fmt.Errorf("open %s: %w", file, err)
-	}
 	if o.ReadOnly {
-		return s, s.checkTail(ctx)
+		if err = s.checkSchema(ctx); err == nil {
+			err = s.checkTail(ctx)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", file, err)
+		}
+		return s, nil
 	}
 	if s.write, err = sql.Open("sqlite3", dsn(file, "_txlock=immediate")); err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
@@ -140,9 +153,10 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 // dsn sets every pragma where it counts for each connection. FULL makes a
 // commit survive a power cut; the driver would make it NORMAL.
 func dsn(file, more string) string {
-	path := (&url.URL{Path: file}).EscapedPath()
-	return "file:" + path + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_stmt_cache_size=64&" + more
+	return uri(file) + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_stmt_cache_size=64&" + more
 }
+
+func uri(file string) string { return "file:" + (&url.URL{Path: file}).EscapedPath() }
 
 // ownFile makes the file before SQLite does, so that nobody else can read it:
 // it holds signing secrets.
@@ -161,12 +175,22 @@ func takeLock(dir string, info ServerInfo) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("lock data folder: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		other, _ := Serving(dir)
-		return nil, errors.Join(
-			fmt.Errorf("open %s: %w (process %d at %s); stop it, or read beside it with export and rebuild",
-				dir, ErrInUse, other.PID, other.Addr),
-			f.Close())
+	for try := 1; ; try++ {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, errors.Join(fmt.Errorf("lock data folder: %w", err), f.Close())
+		}
+		other, serving := Serving(dir)
+		if serving || try == lockTries {
+			return nil, errors.Join(
+				fmt.Errorf("open %s: %w (process %d at %s); stop it, or read beside it with export and rebuild",
+					dir, ErrInUse, other.PID, other.Addr),
+				f.Close())
+		}
+		time.Sleep(lockPause) // somebody only looked whether anybody serves
 	}
 	info.PID = os.Getpid()
 	b, err := json.Marshal(info)
@@ -193,7 +217,7 @@ func Serving(dir string) (ServerInfo, bool) {
 		return info, false
 	}
 	defer f.Close() //nolint:errcheck // nothing was written
-	if syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB) == nil {
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); !errors.Is(err, syscall.EWOULDBLOCK) {
 		return info, false
 	}
 	if err := json.NewDecoder(f).Decode(&info); err != nil {
@@ -202,10 +226,17 @@ func Serving(dir string) (ServerInfo, bool) {
 	return info, true
 }
 
-// checkMark refuses a file that is not ours before anything is written to it.
-func (s *Store) checkMark(ctx context.Context) error {
+// checkMark refuses a file that is not ours. It has a connection of its own,
+// which cannot write: the pragmas of the others would turn a stranger's file to
+// write-ahead logging. Without a mark only an empty file is ours, to fill.
+func checkMark(ctx context.Context, file string, readOnly bool) (err error) {
+	db, err := sql.Open("sqlite3", uri(file)+"?mode=ro&_busy_timeout=5000")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	var id, tables int64
-	err := s.read.QueryRowContext(ctx, "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)").
+	err = db.QueryRowContext(ctx, "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)").
 		Scan(&id, &tables)
 	if code(err) == sqlite3.ErrNotADB {
 		return ErrNotOurs
@@ -213,7 +244,7 @@ func (s *Store) checkMark(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read the file's mark: %w", err)
 	}
-	if id != applicationID && (tables > 0 || s.lock == nil) {
+	if id != applicationID && (tables > 0 || readOnly) {
 		return ErrNotOurs
 	}
 	return nil
@@ -223,25 +254,43 @@ func (s *Store) migrate(ctx context.Context) error {
 	if _, err := s.write.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
 		return fmt.Errorf("mark the file: %w", err)
 	}
-	scripts, err := fs.Sub(migrations, "migrations")
+	p, _, err := schema(ctx, s.write)
 	if err != nil {
 		return err
-	}
-	p, err := goose.NewProvider(goose.DialectSQLite3, s.write, scripts)
-	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
-	}
-	current, target, err := p.GetVersions(ctx)
-	if err != nil {
-		return fmt.Errorf("read the schema's version: %w", err)
-	}
-	if current > target {
-		return fmt.Errorf("%w: its schema is %d, this program knows %d", ErrNewer, current, target)
 	}
 	if _, err := p.Up(ctx); err != nil {
 		return fmt.Errorf("bring the schema up to date: %w", err)
 	}
 	return nil
+}
+
+// checkSchema refuses a schema that is not the one this program reads.
+func (s *Store) checkSchema(ctx context.Context) error {
+	_, behind, err := schema(ctx, s.read)
+	if err == nil && behind > 0 {
+		err = fmt.Errorf("its schema is %d versions old; serve from the folder once to bring it up to date", behind)
+	}
+	return err
+}
+
+// schema returns the migrations and how many of them the file lacks.
+func schema(ctx context.Context, db *sql.DB) (_ *goose.Provider, behind int64, err error) {
+	scripts, err := fs.Sub(migrations, "migrations")
+	if err != nil {
+		return nil, 0, err
+	}
+	p, err := goose.NewProvider(goose.DialectSQLite3, db, scripts)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read migrations: %w", err)
+	}
+	current, target, err := p.GetVersions(ctx)
+	if err != nil {
+		return nil, 0, fmt.Errorf("read the schema's version: %w", err)
+	}
+	if current > target {
+		return nil, 0, fmt.Errorf("%w: its schema is %d, this program knows %d", ErrNewer, current, target)
+	}
+	return p, target - current, nil
 }
 
 // checkTail proves the last events: their digests, and the hash of each whose
@@ -266,8 +315,11 @@ func (s *Store) checkTail(ctx context.Context) error {
 	return nil
 }
 
-// Close stops the writer after what was handed to it, and closes the file.
-func (s *Store) Close() error {
+// Close stops the writer after what was handed to it, and closes the file. To
+// close again does nothing.
+func (s *Store) Close() error { return s.close() }
+
+func (s *Store) closeAll() error {
 	var errs []error
 	if s.writer != nil {
 		errs = append(errs, s.writer.stop())
@@ -304,4 +356,3 @@ func code(err error) sqlite3.ErrNo {
 func micros(t time.Time) int64 { return t.UnixMicro() }
 
 func fromMicros(n int64) time.Time { return time.UnixMicro(n).UTC() }
-

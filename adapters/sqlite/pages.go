@@ -8,8 +8,8 @@ import (
 	"fmt"
 	"time"
 
+	"verbatim/eventstore"
 	"verbatim/projections"
-	"verbatim/webhooks"
 )
 
 var _ projections.Store = (*Store)(nil)
@@ -66,16 +66,23 @@ func (s *Store) AskRetry(ctx context.Context, projection string) (n int64, err e
 	return n, err
 }
 
-// CommitPage commits a page with its checkpoints; see projections.Store.
+// CommitPage commits a page with its checkpoints; see projections.Store. What
+// can be done before the writer's turn is done before it.
 func (s *Store) CommitPage(ctx context.Context, p *projections.Page) error {
+	rows, err := encodeRows(&p.Rows)
+	if err != nil {
+		return err
+	}
 	return s.write1(ctx, func(t *tx) error {
 		for _, c := range p.Checkpoints {
 			if err := moveCheckpoint(t, c); err != nil {
 				return err
 			}
 		}
-		if err := writeRows(t, &p.Rows); err != nil {
-			return err
+		for i := range rows {
+			if _, err := t.exec(rows[i].query, rows[i].args...); err != nil {
+				return err
+			}
 		}
 		for _, r := range p.Released {
 			if _, err := t.exec("DELETE FROM parked WHERE projection = ? AND stream = ?", r.Projection, r.Stream); err != nil {
@@ -97,7 +104,8 @@ func (s *Store) CommitPage(ctx context.Context, p *projections.Page) error {
 func moveCheckpoint(t *tx, c projections.Checkpoint) error {
 	query, args := "UPDATE checkpoints SET position = ? WHERE projection = ? AND position = ?", []any{c.To, c.Projection, c.From}
 	if c.From == 0 {
-		query, args = "INSERT INTO checkpoints (position, projection) VALUES (?,?) ON CONFLICT DO NOTHING", args[:2]
+		query, args = `INSERT INTO checkpoints (position, projection) VALUES (?,?)
+			ON CONFLICT (projection) DO UPDATE SET position = excluded.position WHERE position = 0`, args[:2]
 	}
 	n, err := t.exec(query, args...)
 	if err == nil && n == 0 {
@@ -106,53 +114,58 @@ func moveCheckpoint(t *tx, c projections.Checkpoint) error {
 	return err
 }
 
-func writeRows(t *tx, rows *projections.Rows) error {
+// statement is a statement that waits for its transaction.
+type statement struct {
+	query string
+	args  []any
+}
+
+const (
+	upsertInbox = `INSERT INTO inbox (conversation, account, status, active_at, row) VALUES (?,?,?,?,?)
+		ON CONFLICT (conversation) DO UPDATE SET status = excluded.status, active_at = excluded.active_at, row = excluded.row`
+	upsertTyping = `INSERT INTO typing (conversation, author, account, until) VALUES (?,?,?,?)
+		ON CONFLICT (conversation, author) DO UPDATE SET until = excluded.until`
+	upsertEndpoint = `INSERT INTO endpoints (id, account, number, deleted, row) VALUES (?,?,?,?,?)
+		ON CONFLICT (id) DO UPDATE SET deleted = excluded.deleted, row = excluded.row`
+	insertDelivery = "INSERT INTO deliveries (" + plannedColumns + ") VALUES (" + plannedPlaces + ") ON CONFLICT DO NOTHING"
+)
+
+// encodeRows returns the statements that write the rows.
+func encodeRows(rows *projections.Rows) ([]statement, error) {
+	out := make([]statement, 0, rows.Len())
+	add := func(query string, args ...any) { out = append(out, statement{query, args}) }
 	for id, row := range rows.Inbox {
 		b, err := json.Marshal(row)
 		if err != nil {
-			return fmt.Errorf("encode inbox row: %w", err)
+			return nil, fmt.Errorf("encode inbox row: %w", err)
 		}
-		if _, err := t.exec(`INSERT INTO inbox (conversation, account, status, active_at, row) VALUES (?,?,?,?,?)
-			ON CONFLICT (conversation) DO UPDATE SET status = excluded.status, active_at = excluded.active_at, row = excluded.row`,
-			id, row.Conversation.Account.ID, string(row.Conversation.Status), row.ActiveAt, b); err != nil {
-			return err
-		}
+		add(upsertInbox, id, row.Conversation.Account.ID, string(row.Conversation.Status), row.ActiveAt, b)
 	}
 	for key, row := range rows.Typing {
-		query, args := `INSERT INTO typing (conversation, author, account, until) VALUES (?,?,?,?)
-			ON CONFLICT (conversation, author) DO UPDATE SET until = excluded.until`,
-			[]any{key.Conversation, key.AuthorID, row.Account, micros(row.Until)}
 		if row.Until.IsZero() {
-			query, args = "DELETE FROM typing WHERE conversation = ? AND author = ?", args[:2]
+			add("DELETE FROM typing WHERE conversation = ? AND author = ?", key.Conversation, key.AuthorID)
+			continue
 		}
-		if _, err := t.exec(query, args...); err != nil {
-			return err
-		}
+		add(upsertTyping, key.Conversation, key.AuthorID, row.Account, micros(row.Until))
 	}
 	for id, row := range rows.Endpoints {
 		b, err := json.Marshal(row)
 		if err != nil {
-			return fmt.Errorf("encode endpoint row: %w", err)
+			return nil, fmt.Errorf("encode endpoint row: %w", err)
 		}
-		if _, err := t.exec(`INSERT INTO endpoints (id, account, number, deleted, row) VALUES (?,?,?,?,?)
-			ON CONFLICT (id) DO UPDATE SET deleted = excluded.deleted, row = excluded.row`,
-			id, row.Account.ID, row.Number, row.Deleted, b); err != nil {
-			return err
-		}
+		add(upsertEndpoint, id, row.Account.ID, row.Number, row.Deleted, b)
 		if row.Deleted {
-			for _, query := range []string{"DELETE FROM secrets WHERE endpoint = ?", "DELETE FROM endpoint_headers WHERE endpoint = ?"} {
-				if _, err := t.exec(query, id); err != nil {
-					return err
-				}
-			}
+			add("DELETE FROM secrets WHERE endpoint = ?", id)
+			add("DELETE FROM endpoint_headers WHERE endpoint = ?", id)
 		}
 	}
 	for i := range rows.Deliveries {
-		if err := insertDelivery(t, &rows.Deliveries[i]); err != nil {
-			return err
-		}
+		d := &rows.Deliveries[i]
+		add(insertDelivery,
+			d.ID, d.WebhookID, d.EndpointID, d.Account, d.Stream, d.Position, d.Version, d.EventID[:], d.Event, d.Name,
+			d.Dialect, d.History, string(d.State), micros(d.DueAt), micros(d.CreatedAt))
 	}
-	return nil
+	return out, nil
 }
 
 // InboxRow returns the row of a conversation.
@@ -278,7 +291,7 @@ func (s *Store) write1(ctx context.Context, do func(*tx) error) error {
 	return s.writer.write(ctx, do)
 }
 
-var errReadOnly = errors.New("the store was opened to be read only")
+var errReadOnly = fmt.Errorf("the store was opened to be read only: %w", eventstore.ErrClosed)
 
 func scanJSON[T any](rows *sql.Rows) (T, error) {
 	var v T
@@ -302,11 +315,4 @@ func each(ctx context.Context, db *sql.DB, query string, args []any, scan func(*
 		}
 	}
 	return rows.Err()
-}
-
-func insertDelivery(t *tx, d *webhooks.Delivery) error {
-	_, err := t.exec("INSERT INTO deliveries ("+plannedColumns+") VALUES ("+plannedPlaces+") ON CONFLICT DO NOTHING",
-		d.ID, d.WebhookID, d.EndpointID, d.Account, d.Stream, d.Position, d.Version, d.EventID[:], d.Event, d.Name,
-		d.Dialect, d.History, string(d.State), micros(d.DueAt), micros(d.CreatedAt))
-	return err
 }

@@ -105,7 +105,7 @@ func startWriter(ctx context.Context, db *sql.DB, ring func()) (*writer, error) 
 func (w *writer) recover() error {
 	clear(w.heads)
 	w.position = 0
-	return w.tx.query("SELECT ifnull(max(position), 0) FROM events", nil, func(v []driver.Value) error {
+	return w.tx.query(selectHead, nil, func(v []driver.Value) error {
 		w.position = v[0].(int64)
 		return nil
 	})
@@ -178,7 +178,7 @@ func (w *writer) loop() {
 		before := w.position
 		// The connection is this goroutine's own; Raw only lends what is below
 		// database/sql, whose calls would cost as much as SQLite's.
-		_ = w.conn.Raw(func(any) error {
+		err := w.conn.Raw(func(any) error {
 			for _, j := range group {
 				if j.only {
 					j.err = w.transact(func() error { return j.do(w.tx) })
@@ -187,6 +187,11 @@ func (w *writer) loop() {
 			w.commit(slices.DeleteFunc(slices.Clone(group), func(j *job) bool { return j.only }))
 			return nil
 		})
+		if err != nil { // there is no connection any more, and nothing was done
+			for _, j := range group {
+				j.err = fmt.Errorf("commit: %w", err)
+			}
+		}
 		if w.position != before {
 			w.ring()
 		}
@@ -267,7 +272,7 @@ func (w *writer) alone(j *job) error {
 		return w.tx.run("RELEASE job")
 	}
 	w.tx.rows = w.tx.rows[:0]
-	if isDuplicate(err) {
+	if j.commit != nil && isDuplicate(err) {
 		err = eventstore.ErrDuplicate
 	}
 	j.err = err

@@ -1,0 +1,146 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"reflect"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// config is how the program is set. Its tags are the one list: flags, variables
+// and docs/CONFIG.md are made from them.
+type config struct {
+	Addr          string   `env:"VERBATIM_ADDR" envDefault:"127.0.0.1:8080" flag:"addr" desc:"Address to listen on. The default is reachable from this machine alone."`
+	Database      string   `env:"VERBATIM_DATABASE" envDefault:"sqlite:verbatim-data" flag:"database" desc:"Where the log is kept: sqlite:FOLDER."`
+	AdminKey      string   `env:"VERBATIM_ADMIN_KEY" flag:"-" secret:"true" desc:"Operator's key. It may do everything, in any account (header Verbatim-Account). None by default."`
+	AllowPrivate  []string `env:"VERBATIM_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" desc:"Networks (CIDR, separated by commas) that webhooks may reach although they are private."`
+	LogLevel      string   `env:"VERBATIM_LOG_LEVEL" envDefault:"info" flag:"log-level" desc:"debug, info, warn or error."`
+	LogFormat     string   `env:"VERBATIM_LOG_FORMAT" envDefault:"text" flag:"log-format" desc:"text or json; logs go to standard error."`
+	allowPrefixes []netip.Prefix
+}
+
+// setting is one field of config as its tags describe it.
+type setting struct {
+	variable, flag, fallback, desc string
+	secret                         bool
+	value                          reflect.Value
+}
+
+func (c *config) settings() []setting {
+	v := reflect.ValueOf(c).Elem()
+	var out []setting
+	for i := range v.NumField() {
+		tag := v.Type().Field(i).Tag
+		if tag.Get("env") == "" {
+			continue
+		}
+		out = append(out, setting{
+			tag.Get("env"), tag.Get("flag"), tag.Get("envDefault"), tag.Get("desc"), tag.Get("secret") == "true", v.Field(i),
+		})
+	}
+	return out
+}
+
+// loadConfig reads the variables and gives a flag set the flags that beat them.
+// finish is called after the flags were parsed.
+func loadConfig(sh *shell, fs *flag.FlagSet, only ...string) (c *config, finish func() error, err error) {
+	c = &config{}
+	environment := make(map[string]string)
+	for _, s := range c.settings() {
+		if v, ok := sh.lookup(s.variable); ok {
+			environment[s.variable] = v
+		}
+	}
+	if err := env.ParseWithOptions(c, env.Options{Environment: environment}); err != nil {
+		return nil, nil, &fault{exit: exitUsage, code: "usage", err: err}
+	}
+	for _, s := range c.settings() {
+		if s.flag == "-" || len(only) > 0 && !strings.Contains(" "+strings.Join(only, " ")+" ", " "+s.flag+" ") {
+			continue
+		}
+		usage := s.desc + " (" + s.variable + ")"
+		switch to := s.value.Addr().Interface().(type) {
+		case *string:
+			fs.StringVar(to, s.flag, *to, usage)
+		case *[]string:
+			fs.Func(s.flag, usage, func(v string) error {
+				*to = strings.Split(v, ",")
+				return nil
+			})
+		}
+	}
+	return c, c.check, nil
+}
+
+func (c *config) check() error {
+	var errs []error
+	if _, err := c.folder(); err != nil {
+		errs = append(errs, err)
+	}
+	c.allowPrefixes = nil
+	for _, s := range c.AllowPrivate {
+		if s = strings.TrimSpace(s); s == "" {
+			continue
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("VERBATIM_ALLOW_PRIVATE_NETWORKS: %q is not a network such as 10.0.0.0/8", s))
+			continue
+		}
+		c.allowPrefixes = append(c.allowPrefixes, p.Masked())
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		errs = append(errs, fmt.Errorf("VERBATIM_LOG_LEVEL: %q is not debug, info, warn or error", c.LogLevel))
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		errs = append(errs, fmt.Errorf("VERBATIM_LOG_FORMAT: %q is not text or json", c.LogFormat))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return &fault{exit: exitUsage, code: "usage", err: err}
+	}
+	return nil
+}
+
+// folder returns the data folder that Database names.
+func (c *config) folder() (string, error) {
+	dir, ok := strings.CutPrefix(c.Database, "sqlite:")
+	if !ok || dir == "" {
+		return "", fmt.Errorf("VERBATIM_DATABASE: %q is not sqlite:FOLDER", c.Database)
+	}
+	return dir, nil
+}
+
+func (c *config) logger(w io.Writer) *slog.Logger {
+	var level slog.Level
+	_ = level.UnmarshalText([]byte(c.LogLevel)) // checked
+	o := &slog.HandlerOptions{Level: level}
+	if c.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+// configDocs is docs/CONFIG.md.
+func configDocs() string {
+	var b strings.Builder
+	b.WriteString("# Configuration\n\n<!-- Made by `make generate` from cmd/verbatim/config.go. -->\n\n" +
+		"Flags beat variables beat defaults.\n\n| variable | flag | default | |\n|---|---|---|---|\n")
+	for _, s := range (&config{}).settings() {
+		flagName, fallback := "", ""
+		if s.flag != "-" {
+			flagName = "`-" + s.flag + "`"
+		}
+		if s.fallback != "" {
+			fallback = "`" + s.fallback + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", s.variable, flagName, fallback, s.desc)
+	}
+	return b.String()
+}
