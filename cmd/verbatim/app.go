@@ -1,0 +1,253 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"verbatim/adapters/httpapi"
+	"verbatim/adapters/httpsender"
+	"verbatim/adapters/messaging"
+	"verbatim/adapters/sqlite"
+	"verbatim/domain/contact"
+	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
+	"verbatim/eventstore"
+	"verbatim/projections"
+	"verbatim/webhooks"
+	"verbatim/webhooks/dialect"
+)
+
+const (
+	// defaultAccount is the account that a new data folder has.
+	defaultAccount     = "default"
+	defaultAccountName = "Default"
+
+	// Time limits of the HTTP server. A body may come slowly over a telephone,
+	// but not for ever; answers have no limit, for an event stream is one.
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 60 * time.Second
+	idleTimeout       = 2 * time.Minute
+	// maxHeader bounds a request's headers: a key, an idempotency key, traces.
+	maxHeader = 32 << 10
+	// drainTimeout is how long requests under way may take once the server was
+	// told to stop.
+	drainTimeout = 10 * time.Second
+	// expiryPoll is how often the expirer looks although nobody told it that
+	// somebody types: somebody's typing may have been extended.
+	expiryPoll = time.Second
+)
+
+// app is the whole program, wired and not yet running.
+type app struct {
+	log          *slog.Logger
+	listener     net.Listener
+	store        *sqlite.Store
+	subscription *messaging.Subscription
+	dispatcher   *webhooks.Dispatcher
+	expirer      *projections.Expirer
+	typing       chan struct{} // one slot: somebody began or stopped typing
+	api          *httpapi.Server
+	token        string // lets whoever may read the data folder act as its operator
+	firstKey     string // of a new data folder, to be shown once
+}
+
+// newApp opens the data folder and wires everything to it. The listener is
+// closed with the app.
+func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Listener) (_ *app, err error) {
+	a := &app{log: log, listener: listener, typing: make(chan struct{}, 1), token: randomToken()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, a.close())
+		}
+	}()
+	dir, err := cfg.folder()
+	if err != nil {
+		return nil, err
+	}
+	a.store, err = sqlite.Open(ctx, dir, sqlite.Options{
+		Info: sqlite.ServerInfo{Addr: listener.Addr().String(), Token: a.token},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := a.prepareAccess(ctx); err != nil {
+		return nil, err
+	}
+
+	codec, dialects := eventstore.Catalogue(), dialect.All()
+	conversations := eventstore.NewAggregates(a.store, codec, time.Now,
+		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
+			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
+		})
+	transcripts := projections.NewTranscripts(a.store, codec, dialects)
+	a.dispatcher = webhooks.NewDispatcher(a.store, transcripts,
+		httpsender.New(httpsender.Config{AllowPrivate: cfg.allowPrefixes}), time.Now,
+		webhooks.Config{UserAgent: "verbatim/" + Version, Log: log})
+	group := projections.NewGroup(a.store, codec, a.store, time.Now, log,
+		projections.NewInbox(a.store),
+		projections.NewTyping(a.wakeExpirer),
+		projections.NewEndpoints(a.store, a.dispatcher.Wake),
+		projections.NewPlan(a.store, codec, a.store, dialects, a.dispatcher.Offer))
+	a.subscription = messaging.New(
+		messaging.Topic{DB: a.store.Readers(), Select: sqlite.SelectLog, Scan: sqlite.ScanEvent},
+		group, a.store.Events(), log)
+	a.expirer = projections.NewExpirer(a.store, time.Now, func(ctx context.Context, account, id, author string) error {
+		_, err := conversations.Execute(ctx, eventstore.Order[conversation.State, conversation.Command]{
+			Account: account, ID: id, Command: conversation.ExpireTyping{AuthorID: author},
+			Metadata: eventstore.Metadata{Actor: "system:typing"},
+		})
+		return err
+	})
+	a.api, err = httpapi.New(httpapi.Config{
+		Conversations: conversations,
+		Contacts: eventstore.NewAggregates(a.store, codec, time.Now,
+			eventstore.Rules[contact.State, contact.Command, contact.Event]{
+				Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
+			}),
+		Endpoints: eventstore.NewAggregates(a.store, codec, time.Now,
+			eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
+				Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
+			}),
+		Log: a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Projected: group,
+		Dialects: dialects, Codec: codec,
+		Key:       a.key,
+		AdminKeys: []string{cfg.AdminKey, a.token},
+		CheckURL:  func(url string) error { return httpsender.CheckURL(url, cfg.allowPrefixes) },
+		Ready:     a.store.Ping,
+		Version:   Version,
+		Logger:    log,
+	})
+	return a, err
+}
+
+func randomToken() string {
+	var b [32]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		panic("verbatim: no random bytes: " + err.Error())
+	}
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// prepareAccess makes sure that a new data folder has an account and a key.
+func (a *app) prepareAccess(ctx context.Context) error {
+	known, err := a.store.Keys(ctx)
+	if err != nil || len(known) > 0 {
+		return err
+	}
+	if err := a.store.AddAccount(ctx, defaultAccount, defaultAccountName); err != nil {
+		return err
+	}
+	plain, key, err := httpapi.NewKey(rand.Reader)
+	if err != nil {
+		return err
+	}
+	a.firstKey = plain
+	return a.store.AddKey(ctx, sqlite.APIKey{
+		ID: key.ID, Account: defaultAccount, Name: "first key", Hash: key.Hash, CreatedAt: time.Now(),
+	})
+}
+
+func (a *app) key(ctx context.Context, id string) (httpapi.Key, bool, error) {
+	k, found, err := a.store.Key(ctx, id)
+	return httpapi.Key(k), found, err
+}
+
+func (a *app) wakeExpirer() {
+	select {
+	case a.typing <- struct{}{}:
+	default:
+	}
+}
+
+// run serves until the context is done or a part fails, and then stops in
+// reverse: no new requests, those under way to their end, the projections to
+// the end of their page, the attempts under way on record, the file closed.
+func (a *app) run(ctx context.Context) error {
+	server := &http.Server{
+		Handler:           a.api,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	parts, failed := errgroup.WithContext(background)
+	parts.Go(func() error { return named("projections", a.subscription.Run(failed)) })
+	parts.Go(func() error { return named("dispatcher", a.dispatcher.Run(failed)) })
+	parts.Go(func() error { return named("typing", a.expire(failed)) })
+	parts.Go(func() error {
+		if err := server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+			return named("http", err)
+		}
+		return nil
+	})
+	select {
+	case <-ctx.Done():
+	case <-failed.Done():
+	}
+	a.api.Close()
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	err := server.Shutdown(drain)
+	stop()
+	return errors.Join(err, parts.Wait(), a.close())
+}
+
+func named(part string, err error) error {
+	if err == nil || errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", part, err)
+}
+
+// expire stops the typing of people who were not heard of in time.
+func (a *app) expire(ctx context.Context) error {
+	for {
+		expired, next, err := a.expirer.Step(ctx)
+		if err != nil && ctx.Err() == nil {
+			a.log.Error("typing could not be expired; it is tried again", "error", err)
+		}
+		wait := expiryPoll
+		switch {
+		case err == nil && next.IsZero():
+			wait = time.Hour // until somebody types
+		case err == nil && expired == 0:
+			wait = max(time.Until(next), time.Millisecond)
+		}
+		timer := time.NewTimer(min(wait, time.Hour))
+		select {
+		case <-a.typing:
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		}
+		timer.Stop()
+	}
+}
+
+// close closes what newApp opened.
+func (a *app) close() error {
+	var errs []error
+	if err := a.listener.Close(); !errors.Is(err, net.ErrClosed) {
+		errs = append(errs, err)
+	}
+	if a.api != nil {
+		a.api.Close()
+	}
+	if a.store != nil {
+		errs = append(errs, a.store.Close())
+	}
+	return errors.Join(errs...)
+}

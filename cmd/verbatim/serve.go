@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"verbatim/adapters/httpapi"
+)
+
+func serve(ctx context.Context, sh *shell, args []string) error {
+	fs := sh.flags("serve", "")
+	cfg, finish, err := loadConfig(sh, fs)
+	if err != nil {
+		return err
+	}
+	show := fs.Bool("print-config", false, "print the settings, without secrets, and end")
+	_, err = parse(fs, args)
+	if err == nil {
+		err = finish()
+	}
+	if err != nil {
+		return err
+	}
+	if *show {
+		for _, s := range cfg.settings() {
+			value := fmt.Sprint(s.value.Interface())
+			if s.secret && value != "" {
+				value = "(secret)"
+			}
+			fmt.Fprintf(sh.out, "%s=%s\n", s.variable, value)
+		}
+		return nil
+	}
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
+	if err != nil {
+		return fmt.Errorf("%w; choose another address with -addr or VERBATIM_ADDR", err)
+	}
+	app, err := newApp(ctx, cfg, cfg.logger(sh.err), listener)
+	if err != nil {
+		return openFault(err)
+	}
+	sh.greet(cfg, app)
+	if err := app.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// greet says where the server is and, once in the life of a data folder, its
+// first key.
+func (sh *shell) greet(cfg *config, a *app) {
+	addr := a.listener.Addr().String()
+	if sh.json {
+		sh.printJSON(sh.out, struct {
+			URL      string `json:"url"`
+			Database string `json:"database"`
+			Key      string `json:"key,omitempty"`
+		}{"http://" + addr, cfg.Database, a.firstKey})
+		return
+	}
+	fmt.Fprintf(sh.out, "verbatim %s listens on http://%s, data in %s\n", Version, addr, cfg.Database)
+	if a.firstKey != "" {
+		fmt.Fprintf(sh.out, "API key of account %q, shown this once: %s\n", defaultAccount, a.firstKey)
+	}
+}
+
+func openapi(_ context.Context, sh *shell, args []string) error {
+	fs := sh.flags("openapi", "")
+	if _, err := parse(fs, args); err != nil {
+		return err
+	}
+	doc, err := httpapi.OpenAPI()
+	if err != nil {
+		return err
+	}
+	_, err = sh.out.Write(doc)
+	return err
+}
