@@ -105,7 +105,7 @@ func dispatch(ctx context.Context, sh *shell, args []string) error {
 	case "-version", "--version":
 		args[0] = "version"
 	}
-	for _, v := range verbs() {
+	for _, v := range append(verbs(), verb{name: "generate", run: generate}) { // for the makers of Verbatim
 		if v.name == args[0] {
 			return v.run(ctx, sh, args[1:])
 		}
