@@ -50,11 +50,15 @@ func (r *Recorded) DecodeMetadata() Metadata {
 // StreamName returns the name of the stream of the aggregate with that id.
 func StreamName(kind, id string) string { return kind + "-" + id }
 
+// uuidLength is the length of the one spelling of a UUID that a stream may have:
+// in another one it would be another stream.
+const uuidLength = 36
+
 // SplitStream returns the two halves of a stream's name. Both are empty for
 // what is not the name of a stream.
 func SplitStream(stream string) (kind, id string) {
 	kind, id, ok := strings.Cut(stream, "-")
-	if !ok || kind == "" || uuid.Validate(id) != nil {
+	if !ok || kind == "" || len(id) != uuidLength || uuid.Validate(id) != nil {
 		return "", ""
 	}
 	return kind, id

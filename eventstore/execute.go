@@ -61,7 +61,8 @@ func NewAggregates[S, C any, E domain.Event](
 	store Store, codec *Codec, clock func() time.Time, rules Rules[S, C, E],
 ) *Aggregates[S, C, E] {
 	return &Aggregates[S, C, E]{
-		rules: rules, store: store, codec: codec, clock: clock, warm: newLRU[warm[S]](WarmAggregates),
+		rules: rules, store: store, codec: codec, clock: clock,
+		warm: newLRU(WarmAggregates, func(a, b warm[S]) bool { return a.version > b.version }),
 	}
 }
 
@@ -168,6 +169,13 @@ func (a *Aggregates[S, C, E]) try(ctx context.Context, o Order[S, C], stream str
 		}
 	}
 	if err != nil {
+		if o.Key != nil {
+			// The state may be that after this very order: whoever else was
+			// given it too has committed it meanwhile.
+			if done, rerr := a.replay(ctx, o); !errors.Is(rerr, ErrNotFound) {
+				return done, rerr
+			}
+		}
 		return Done[S]{Stream: stream, Version: w.version, State: w.state}, err
 	}
 	if len(events) == 0 && o.Key == nil {
@@ -255,7 +263,7 @@ func (a *Aggregates[S, C, E]) replay(ctx context.Context, o Order[S, C]) (Done[S
 		if err != nil {
 			return Done[S]{}, err
 		}
-		if r.Position > c.Last {
+		if r.Position > c.Last { // at once, if it had no events
 			break
 		}
 		if r.Stream == c.Stream {

@@ -58,6 +58,7 @@ func ParseLine(data []byte) (Recorded, error) {
 		return Recorded{}, errors.New("has something behind the event")
 	}
 	kind, _ := SplitStream(l.Stream)
+	at := l.Time.UTC().Truncate(time.Microsecond)
 	switch {
 	case l.Position < 1:
 		return Recorded{}, errors.New("position must be 1 or more")
@@ -73,16 +74,29 @@ func ParseLine(data []byte) (Recorded, error) {
 		return Recorded{}, errors.New("type must not be empty")
 	case l.Account == "":
 		return Recorded{}, errors.New("account must not be empty")
-	case l.Time.IsZero():
+	case at.IsZero():
 		return Recorded{}, errors.New("time must not be empty")
+	case at.Year() < 0 || at.Year() > 9999: // in UTC, as it will be written
+		return Recorded{}, errors.New("time must be in the years 0 to 9999")
 	case len(l.Data) == 0 || l.Data[0] != '{':
 		return Recorded{}, errors.New("data must be an object")
-	}
-	if len(l.Metadata) == 0 {
+	case len(l.Metadata) == 0:
 		l.Metadata = json.RawMessage("{}")
+	case l.Metadata[0] != '{':
+		return Recorded{}, errors.New("metadata must be an object")
 	}
 	return Recorded{
 		Position: l.Position, Stream: l.Stream, Version: l.Version, ID: l.ID, Type: l.Type, Schema: l.Schema,
-		Time: l.Time.UTC().Truncate(time.Microsecond), Account: l.Account, Data: l.Data, Metadata: l.Metadata,
+		Time: at, Account: l.Account, Data: compact(l.Data), Metadata: compact(l.Metadata),
 	}, nil
+}
+
+// compact returns JSON without white space, as AppendLine writes it: what was
+// exported and imported again has the same digest.
+func compact(data json.RawMessage) []byte {
+	var buf bytes.Buffer
+	if err := json.Compact(&buf, data); err != nil {
+		panic("eventstore: JSON that was just read is none: " + err.Error())
+	}
+	return buf.Bytes()
 }

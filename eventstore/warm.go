@@ -8,8 +8,10 @@ import (
 
 // lru keeps the last used values by key, at most a given number of them.
 type lru[V any] struct {
-	mu    sync.Mutex
 	most  int
+	newer func(a, b V) bool // a must not give way to b
+
+	mu    sync.Mutex
 	order *list.List // of lruEntry[V], last used first
 	byKey map[string]*list.Element
 }
@@ -19,8 +21,8 @@ type lruEntry[V any] struct {
 	value V
 }
 
-func newLRU[V any](most int) *lru[V] {
-	return &lru[V]{most: most, order: list.New(), byKey: make(map[string]*list.Element)}
+func newLRU[V any](most int, newer func(a, b V) bool) *lru[V] {
+	return &lru[V]{most: most, newer: newer, order: list.New(), byKey: make(map[string]*list.Element)}
 }
 
 func (l *lru[V]) get(key string) (V, bool) {
@@ -35,11 +37,15 @@ func (l *lru[V]) get(key string) (V, bool) {
 	return e.Value.(*lruEntry[V]).value, true
 }
 
+// put keeps v, unless what is known is newer: whoever has read for longer must
+// not take back what others have seen since.
 func (l *lru[V]) put(key string, v V) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if e, ok := l.byKey[key]; ok {
-		e.Value.(*lruEntry[V]).value = v
+		if known := e.Value.(*lruEntry[V]); !l.newer(known.value, v) {
+			known.value = v
+		}
 		l.order.MoveToFront(e)
 		return
 	}

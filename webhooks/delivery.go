@@ -79,7 +79,8 @@ type Attempt struct {
 	Digest  []byte // SHA-256 of the bytes that were sent
 }
 
-// A Report is an attempt and where it leaves its delivery.
+// A Report is an attempt and where it leaves its delivery. A Number of 0 says
+// that there was no attempt: the delivery was cancelled before it came to one.
 type Report struct {
 	Delivery Delivery // as it is after the attempt
 	Attempt  Attempt
@@ -91,19 +92,26 @@ type Lane struct {
 	Stream     string
 }
 
-// A Queue keeps deliveries and what came of them.
+// A Queue keeps deliveries and what came of them. A lane is in order of
+// position, then of Name; lanes are in order of their endpoint, then of their
+// stream, both compared as bytes. All methods may be called concurrently.
 type Queue interface {
 	// Heads returns the oldest pending delivery of every lane after the given
-	// one, at most limit of them, lanes in order. The zero Lane is before all.
+	// one, at most limit of them, lanes in order: fewer than limit are the last
+	// there are. The zero Lane is before all; a Lane that does not exist stands
+	// where it would.
 	Heads(ctx context.Context, after Lane, limit int) ([]Delivery, error)
-	// Next returns the pending deliveries of a lane behind a position and
-	// name, oldest first, at most limit of them.
+	// Next returns the pending deliveries of a lane, oldest first, at most limit
+	// of them: fewer than limit are all there are.
 	Next(ctx context.Context, lane Lane, limit int) ([]Delivery, error)
 	// Record commits attempts and the states they lead to, all in one
-	// transaction.
+	// transaction. Of a delivery only State, Reason, Attempts, DueAt, EndedAt
+	// and Digest change. A report changes nothing if its delivery is not there
+	// or no longer pending, or if an attempt with its number is on record: a
+	// Record of which nobody knows whether it was committed is made again.
 	Record(ctx context.Context, reports []Report) error
 	// Target returns where and how to send to an endpoint: ErrNoTarget if it
-	// was deleted.
+	// was deleted or never was.
 	Target(ctx context.Context, endpointID string) (Target, error)
 }
 
@@ -125,14 +133,15 @@ type Request struct {
 	Body    []byte
 }
 
-// A Sender makes one attempt. It never fails: whatever happens is an Outcome.
+// A Sender makes one attempt. It never fails: whatever happens is an Outcome. It
+// gives up after a time of its own, and at once when ctx is done.
 type Sender interface {
 	Send(ctx context.Context, r Request) Outcome
 }
 
 // A Renderer makes the body of a delivery from the log.
 type Renderer interface {
-	// Body returns the bytes to send. The same delivery has the same bytes for
-	// ever.
+	// Body returns the bytes to send, which the caller does not change. The same
+	// delivery has the same bytes for ever. It may be called concurrently.
 	Body(ctx context.Context, d *Delivery) ([]byte, error)
 }

@@ -130,6 +130,9 @@ func (c Conversation) changed(changes []domain.Change) Conversation {
 			c.Priority = decoded[conversation.Priority](ch.Current)
 		case "labels":
 			c.Labels = decoded[[]string](ch.Current)
+			if c.Labels == nil {
+				c.Labels = []string{} // a list is a list, with nothing on it too
+			}
 		case "team":
 			c.Team = decoded[*conversation.Team](ch.Current)
 		default:

@@ -106,16 +106,17 @@ type State struct {
 // Decide returns what follows from asking c of s, or why it is refused: a
 // domain.Refusal or a *domain.FieldError.
 func Decide(s State, c Command, _ time.Time) ([]Event, error) {
-	if c, ok := c.(Create); ok {
-		return s.create(c)
-	}
-	if !s.Known {
-		return nil, NotCreated
-	}
-	if s.Erased {
-		return nil, AlreadyErased
+	if _, creates := c.(Create); !creates {
+		switch {
+		case !s.Known:
+			return nil, NotCreated
+		case s.Erased:
+			return nil, AlreadyErased
+		}
 	}
 	switch c := c.(type) {
+	case Create:
+		return s.create(c)
 	case Update:
 		return s.update(c)
 	case TriggerWidget:

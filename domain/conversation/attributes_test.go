@@ -153,9 +153,9 @@ func TestUpdateCustomer(t *testing.T) {
 
 	t.Run("says what changed and who the customer is now", func(t *testing.T) {
 		t.Parallel()
-		after := ann
-		after.Email, after.Phone, after.AvatarURL, after.Identifier = "", "+49", "https://example.com/ann.png", "crm-1"
-		after.Attributes = attributes(`{"plan":"gold"}`)
+		now := ann
+		now.Email, now.Phone, now.AvatarURL, now.Identifier = "", "+49", "https://example.com/ann.png", "crm-1"
+		now.Attributes = attributes(`{"plan":"gold"}`)
 		given(t, created).
 			when(conversation.UpdateCustomer{By: &amy, Patch: domain.PersonPatch{
 				Email: removed[string](), Phone: set("+49"), AvatarURL: set("https://example.com/ann.png"),
@@ -170,14 +170,14 @@ func TestUpdateCustomer(t *testing.T) {
 					change("attributes.language", `"en"`, `null`),
 					change("attributes.plan", `null`, `"gold"`),
 				},
-				Customer: after, By: &amy,
+				Customer: now, By: &amy,
 			})
 	})
 
 	t.Run("a new name renames both parts", func(t *testing.T) {
 		t.Parallel()
-		after := ann
-		after.Name, after.FirstName, after.LastName = "Anna Berg", "Anna", "Berg"
+		now := ann
+		now.Name, now.FirstName, now.LastName = "Anna Berg", "Anna", "Berg"
 		given(t, created).
 			when(conversation.UpdateCustomer{Patch: domain.PersonPatch{Name: set("Anna Berg")}}).
 			then(conversation.CustomerUpdated{
@@ -186,17 +186,17 @@ func TestUpdateCustomer(t *testing.T) {
 					change("first_name", `"Ann"`, `"Anna"`),
 					change("last_name", `"Lee"`, `"Berg"`),
 				},
-				Customer: after,
+				Customer: now,
 			})
 	})
 
 	t.Run("is what later events say of them", func(t *testing.T) {
 		t.Parallel()
-		after := ann
-		after.Phone = "+49"
-		given(t, created, conversation.CustomerUpdated{Customer: after}).
+		now := ann
+		now.Phone = "+49"
+		given(t, created, conversation.CustomerUpdated{Customer: now}).
 			when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
-			then(said(after, "hello"))
+			then(said(now, "hello"))
 	})
 
 	t.Run("without a change is nothing", func(t *testing.T) {

@@ -53,22 +53,23 @@ const reopenedByCustomer = "customer_message"
 // refused: a domain.Refusal or a *domain.FieldError. No events and no error
 // means that there was nothing to do.
 func Decide(s State, c Command, at time.Time) ([]Event, error) {
-	if c, ok := c.(Create); ok {
-		return s.create(c, at)
-	}
-	if s.Status == "" {
+	_, creates := c.(Create)
+	_, reopens := c.(Reopen)
+	_, expires := c.(ExpireTyping)
+	switch {
+	case creates || reopens && s.Status != "":
+	case s.Status == "":
 		return nil, NotCreated
-	}
-	if c, ok := c.(Reopen); ok {
-		return s.reopen(c)
-	}
-	if s.Status == StatusEnded {
-		if _, ok := c.(ExpireTyping); ok {
-			return nil, nil
-		}
+	case s.Status == StatusEnded && expires:
+		return nil, nil // closing has stopped all who typed
+	case s.Status == StatusEnded:
 		return nil, AlreadyClosed
 	}
 	switch c := c.(type) {
+	case Create:
+		return s.create(c, at)
+	case Reopen:
+		return s.reopen(c)
 	case PostMessage:
 		return s.post(c)
 	case EditMessage:
@@ -289,7 +290,7 @@ func (s State) expireTyping(c ExpireTyping, at time.Time) ([]Event, error) {
 }
 
 func (s State) changeStatus(c ChangeStatus, at time.Time) ([]Event, error) {
-	by, err := s.optional("by", c.By)
+	by, err := s.optional(c.By)
 	if err != nil {
 		return nil, err
 	}
@@ -313,7 +314,7 @@ func (s State) changeStatus(c ChangeStatus, at time.Time) ([]Event, error) {
 }
 
 func (s State) close(c Close) ([]Event, error) {
-	by, err := s.optional("by", c.By)
+	by, err := s.optional(c.By)
 	if err != nil {
 		return nil, err
 	}
@@ -346,7 +347,7 @@ func (s State) reopen(c Reopen) ([]Event, error) {
 
 func (s State) assign(c Assign) ([]Event, error) {
 	if c.Agent == nil {
-		by, err := s.optional("by", c.By)
+		by, err := s.optional(c.By)
 		if err != nil || s.Assignee == nil {
 			return nil, err
 		}
@@ -360,7 +361,7 @@ func (s State) assign(c Assign) ([]Event, error) {
 		return nil, &domain.FieldError{Field: "agent.role", Rule: "must be agent or bot"}
 	}
 	// Both may be new, and the same: whoever asks is seen with the agent known.
-	by, err := s.met(agent).optional("by", c.By)
+	by, err := s.met(agent).optional(c.By)
 	if err != nil {
 		return nil, err
 	}
@@ -371,7 +372,7 @@ func (s State) assign(c Assign) ([]Event, error) {
 }
 
 func (s State) changeAttributes(c ChangeAttributes) ([]Event, error) {
-	by, err := s.optional("by", c.By)
+	by, err := s.optional(c.By)
 	if err != nil {
 		return nil, err
 	}
@@ -464,7 +465,7 @@ func list(l []string) []string {
 }
 
 func (s State) updateCustomer(c UpdateCustomer) ([]Event, error) {
-	by, err := s.optional("by", c.By)
+	by, err := s.optional(c.By)
 	if err != nil {
 		return nil, err
 	}
@@ -514,7 +515,7 @@ func (s State) play(c PlayMessage) ([]Event, error) {
 }
 
 func (s State) record(c RecordActivity) ([]Event, error) {
-	by, err := s.optional("by", c.By)
+	by, err := s.optional(c.By)
 	if err != nil {
 		return nil, err
 	}
@@ -583,12 +584,12 @@ func (s State) roomFor(role domain.Role) error {
 	return nil
 }
 
-// optional is person for somebody who need not be named.
-func (s State) optional(field string, p *domain.Person) (*domain.Person, error) {
+// optional is person for whoever gives a command, who need not be named.
+func (s State) optional(p *domain.Person) (*domain.Person, error) {
 	if p == nil {
 		return nil, nil
 	}
-	who, err := s.person(field, *p, domain.Agent)
+	who, err := s.person("by", *p, domain.Agent)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package conversation_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -179,6 +180,17 @@ func TestAttributeLimits(t *testing.T) {
 	})
 }
 
+// TestPatchLimits: a patch is held against the limits before it is merged, which
+// a small result would not show.
+func TestPatchLimits(t *testing.T) {
+	t.Parallel()
+	removal := domain.Attributes{{Key: strings.Repeat("x", domain.MaxAttributesLength), Value: json.RawMessage("null")}}
+	given(t, created).
+		when(conversation.ChangeAttributes{Attributes: removal}).thenFieldError("attributes")
+	given(t, created).
+		when(conversation.UpdateCustomer{Patch: domain.PersonPatch{Attributes: removal}}).thenFieldError("attributes")
+}
+
 // TestLimitsSurviveStorage: a snapshot spells some characters longer than the
 // log. What was within a limit when it was said must be so for ever.
 func TestLimitsSurviveStorage(t *testing.T) {
@@ -187,11 +199,11 @@ func TestLimitsSurviveStorage(t *testing.T) {
 	customer := with(ann, func(p *domain.Person) { p.Attributes = html })
 	s := restored(t, fold(conversation.Created{Customer: customer, Attributes: html}))
 
-	after := scenario{t, s, noon}
-	after.when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).then(said(customer, "hello"))
-	after.when(conversation.ChangeAttributes{Subject: set("Shoes")}).
+	later := scenario{t, s, noon}
+	later.when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).then(said(customer, "hello"))
+	later.when(conversation.ChangeAttributes{Subject: set("Shoes")}).
 		then(changed(change("subject", `null`, `"Shoes"`)))
-	after.when(conversation.ChangeAttributes{Attributes: html}).thenNothing()
+	later.when(conversation.ChangeAttributes{Attributes: html}).thenNothing()
 }
 
 func TestAttachmentLimit(t *testing.T) {
@@ -221,7 +233,8 @@ func TestLabelLimit(t *testing.T) {
 func crowd(role domain.Role, n int) []conversation.Event {
 	out := make([]conversation.Event, n)
 	for i := range out {
-		out[i] = said(domain.Person{ID: fmt.Sprintf("%s-%d", role, i), Role: role}, "hi")
+		name := fmt.Sprintf("%s-%d", role, i)
+		out[i] = said(domain.Person{ID: name, Role: role}, name)
 	}
 	return out
 }
@@ -234,8 +247,10 @@ func TestPeopleLimits(t *testing.T) {
 	post := func(p domain.Person) conversation.Command {
 		return conversation.PostMessage{MessageID: "m", Author: p, Text: "hi"}
 	}
-	oneLess := given(t, after(opened, append(crowd(domain.Agent, 49), crowd(domain.Customer, 49)...)...)...)
-	full := given(t, after(opened, append(crowd(domain.Agent, 50), crowd(domain.Customer, 50)...)...)...)
+	crowds := func(n int) conversation.State {
+		return fold(slices.Concat(opened, crowd(domain.Agent, n), crowd(domain.Customer, n))...)
+	}
+	oneLess, full := crowds(49), crowds(50)
 	for _, tt := range []struct {
 		name    string
 		command conversation.Command
@@ -258,8 +273,8 @@ func TestPeopleLimits(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			scenario{t, oneLess.state, noon}.when(tt.command).thenAllowed()
-			o := scenario{t, full.state, noon}.when(tt.command)
+			scenario{t, oneLess, noon}.when(tt.command).thenAllowed()
+			o := scenario{t, full, noon}.when(tt.command)
 			if tt.refusal == "" {
 				o.thenAllowed()
 				return

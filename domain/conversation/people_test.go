@@ -70,7 +70,7 @@ func TestAuthors(t *testing.T) {
 // TestImpliedRoles: somebody new without a role is what the command implies.
 func TestImpliedRoles(t *testing.T) {
 	t.Parallel()
-	new := domain.Person{ID: "new"}
+	stranger := domain.Person{ID: "new"}
 	agent := domain.Person{ID: "new", Role: domain.Agent}
 	customer := domain.Person{ID: "new", Role: domain.Customer}
 	hello := message(ann, "hello")
@@ -79,24 +79,24 @@ func TestImpliedRoles(t *testing.T) {
 		command conversation.Command
 		want    conversation.Event
 	}{
-		{"post", conversation.PostMessage{MessageID: "m-x", Author: new, Text: "x"}, said(customer, "x")},
-		{"typing", conversation.SetTyping{Author: new, On: true}, typing(customer, false, noon.Add(conversation.DefaultTypingTTL))},
-		{"read", conversation.MarkRead{By: new, UpTo: 1}, conversation.Read{By: customer, UpTo: 1}},
-		{"play", conversation.PlayMessage{Message: hello, Viewer: new}, conversation.MessagePlayed{MessageID: hello.ID, Viewer: customer}},
-		{"edit", conversation.EditMessage{Message: hello, Text: "x", By: new}, conversation.MessageEdited{MessageID: hello.ID, Previous: "hello", Text: "x", By: agent}},
-		{"delete", conversation.DeleteMessage{Message: hello, By: new}, conversation.MessageDeleted{MessageID: hello.ID, By: agent}},
-		{"status", conversation.ChangeStatus{To: conversation.Pending, By: &new}, conversation.StatusChanged{From: conversation.Open, To: conversation.Pending, By: &agent}},
-		{"close", conversation.Close{By: &new}, conversation.Closed{ClosedType: "solved", By: &agent}},
-		{"assign", conversation.Assign{Agent: &new}, conversation.Assigned{Agent: agent}},
-		{"assign by", conversation.Assign{Agent: &amy, By: &new}, conversation.Assigned{Agent: amy, By: &agent}},
+		{"post", conversation.PostMessage{MessageID: "m-x", Author: stranger, Text: "x"}, said(customer, "x")},
+		{"typing", conversation.SetTyping{Author: stranger, On: true}, typing(customer, false, noon.Add(conversation.DefaultTypingTTL))},
+		{"read", conversation.MarkRead{By: stranger, UpTo: 1}, conversation.Read{By: customer, UpTo: 1}},
+		{"play", conversation.PlayMessage{Message: hello, Viewer: stranger}, conversation.MessagePlayed{MessageID: hello.ID, Viewer: customer}},
+		{"edit", conversation.EditMessage{Message: hello, Text: "x", By: stranger}, conversation.MessageEdited{MessageID: hello.ID, Previous: "hello", Text: "x", By: agent}},
+		{"delete", conversation.DeleteMessage{Message: hello, By: stranger}, conversation.MessageDeleted{MessageID: hello.ID, By: agent}},
+		{"status", conversation.ChangeStatus{To: conversation.Pending, By: &stranger}, conversation.StatusChanged{From: conversation.Open, To: conversation.Pending, By: &agent}},
+		{"close", conversation.Close{By: &stranger}, conversation.Closed{ClosedType: "solved", By: &agent}},
+		{"assign", conversation.Assign{Agent: &stranger}, conversation.Assigned{Agent: agent}},
+		{"assign by", conversation.Assign{Agent: &amy, By: &stranger}, conversation.Assigned{Agent: amy, By: &agent}},
 		{
 			"attributes",
-			conversation.ChangeAttributes{Subject: set("Shoes"), By: &new},
+			conversation.ChangeAttributes{Subject: set("Shoes"), By: &stranger},
 			conversation.AttributesChanged{Changes: []domain.Change{change("subject", `null`, `"Shoes"`)}, By: &agent},
 		},
 		{
 			"customer",
-			conversation.UpdateCustomer{Patch: domain.PersonPatch{Phone: set("1")}, By: &new},
+			conversation.UpdateCustomer{Patch: domain.PersonPatch{Phone: set("1")}, By: &stranger},
 			conversation.CustomerUpdated{
 				Changes:  []domain.Change{change("phone", `null`, `"1"`)},
 				Customer: with(ann, func(p *domain.Person) { p.Phone = "1" }), By: &agent,
@@ -104,7 +104,7 @@ func TestImpliedRoles(t *testing.T) {
 		},
 		{
 			"activity",
-			conversation.RecordActivity{Kind: conversation.TaskCompleted, By: &new},
+			conversation.RecordActivity{Kind: conversation.TaskCompleted, By: &stranger},
 			conversation.ActivityRecorded{Kind: conversation.TaskCompleted, Data: domain.Attributes{}, By: &agent},
 		},
 	} {
@@ -122,7 +122,6 @@ func TestPeopleAreRemembered(t *testing.T) {
 	hello := message(ann, "hello")
 	for name, e := range map[string]conversation.Event{
 		"author":     said(amy, "hi"),
-		"typist":     typing(amy, false, noon),
 		"editor":     conversation.MessageEdited{MessageID: hello.ID, By: amy},
 		"deleter":    conversation.MessageDeleted{MessageID: hello.ID, By: amy},
 		"status":     conversation.StatusChanged{From: conversation.Open, To: conversation.Pending, By: &amy},
@@ -142,6 +141,13 @@ func TestPeopleAreRemembered(t *testing.T) {
 				then(said(amy, "x"))
 		})
 	}
+
+	t.Run("typist", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, typing(amy, false, noon), stopped(amy, false, conversation.StopExplicit)).
+			when(conversation.PostMessage{MessageID: "m-x", Author: id(amy), Text: "x"}).
+			then(said(amy, "x"))
+	})
 
 	t.Run("closer and reopener", func(t *testing.T) {
 		t.Parallel()

@@ -187,7 +187,11 @@ type State struct {
 // domain.Refusal or a *domain.FieldError. Which dialects and events there are
 // is not known here; whoever sends the command has checked it.
 func Decide(s State, c Command, _ time.Time) ([]Event, error) {
-	if c, ok := c.(Register); ok {
+	if _, registers := c.(Register); !registers && (!s.Registered || s.Deleted) {
+		return nil, NotRegistered
+	}
+	switch c := c.(type) {
+	case Register:
 		if s.Registered {
 			return nil, AlreadyRegistered
 		}
@@ -196,11 +200,6 @@ func Decide(s State, c Command, _ time.Time) ([]Event, error) {
 			return nil, err
 		}
 		return []Event{Registered{c.Account, settings}}, nil
-	}
-	if !s.Registered || s.Deleted {
-		return nil, NotRegistered
-	}
-	switch c := c.(type) {
 	case Update:
 		return s.update(c)
 	case RotateSecret:
@@ -291,6 +290,14 @@ func normal(s Settings) (Settings, error) {
 	if s.History == "" {
 		s.History = HistoryFull
 	}
+	// An empty filter is none: the two must be stored alike, or an update that
+	// changes nothing would look like one that does.
+	if len(s.Filters.Inboxes) == 0 {
+		s.Filters.Inboxes = nil
+	}
+	if len(s.Filters.Channels) == 0 {
+		s.Filters.Channels = nil
+	}
 	switch {
 	case len(s.Events) > MaxEvents:
 		return s, &domain.FieldError{Field: "events", Rule: "must be at most " + strconv.Itoa(MaxEvents) + " names"}
@@ -303,14 +310,19 @@ func normal(s Settings) (Settings, error) {
 	case s.RateLimit < 0 || s.RateLimit > MaxRateLimit:
 		return s, &domain.FieldError{Field: "rate_limit", Rule: "must be between 0 and " + strconv.Itoa(MaxRateLimit)}
 	}
-	for i, id := range s.Filters.Inboxes {
-		if err := domain.Text("filters.inboxes["+strconv.Itoa(i)+"]", id, domain.MaxIDLength); err != nil {
-			return s, err
-		}
-	}
-	for i, name := range s.Filters.Channels {
-		if err := domain.Text("filters.channels["+strconv.Itoa(i)+"]", name, MaxChannelLength); err != nil {
-			return s, err
+	for _, list := range []struct {
+		field  string
+		values []string
+		most   int
+	}{
+		{"events", s.Events, domain.MaxNameLength},
+		{"filters.inboxes", s.Filters.Inboxes, domain.MaxIDLength},
+		{"filters.channels", s.Filters.Channels, MaxChannelLength},
+	} {
+		for i, value := range list.values {
+			if err := domain.Text(list.field+"["+strconv.Itoa(i)+"]", value, list.most); err != nil {
+				return s, err
+			}
 		}
 	}
 	if _, err := ParseHistory(s.History); err != nil {
@@ -349,8 +361,15 @@ func validPort(port string) bool {
 	return port == "" || err == nil && n > 0
 }
 
-// reservedHeaders are set by the sender itself.
-var reservedHeaders = []string{"host", "content-type", "content-length", "transfer-encoding", "connection", "user-agent"}
+// reserved reports whether the sender itself sets the header.
+func reserved(name string) bool {
+	switch lower := strings.ToLower(name); lower {
+	case "host", "content-type", "content-length", "transfer-encoding", "connection", "user-agent":
+		return true
+	default:
+		return strings.HasPrefix(lower, "webhook-")
+	}
+}
 
 const headerCharacters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
 
@@ -364,8 +383,7 @@ func checkHeaders(names []string) error {
 		if !token {
 			return &domain.FieldError{Field: "headers", Rule: "names are letters, digits, and - _ ."}
 		}
-		lower := strings.ToLower(n)
-		if strings.HasPrefix(lower, "webhook-") || slices.Contains(reservedHeaders, lower) {
+		if reserved(n) {
 			return &domain.FieldError{Field: "headers." + n, Rule: "is set by the sender itself"}
 		}
 	}

@@ -1,0 +1,54 @@
+package httpapi
+
+import (
+	"context"
+	"mime"
+	"net/http"
+	"path"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"verbatim/web"
+)
+
+// docsPolicy lets the page load from here and nowhere else.
+const docsPolicy = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+
+type fileAnswer struct {
+	ContentType string `header:"Content-Type"`
+	Policy      string `header:"Content-Security-Policy"`
+	Body        []byte
+}
+
+func (s *Server) docsRoutes() {
+	op := open("openapi", "/openapi.json", tagOperation, "Read this description", "OpenAPI 3.1, the same bytes as docs/openapi.json.")
+	op.Responses = contentOf(mediaJSON, &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true})
+	register(s, op, func(context.Context, *struct{}) (*fileAnswer, error) {
+		return &fileAnswer{ContentType: mediaJSON, Body: s.openapi}, nil
+	})
+	op = open("docs", "/docs", tagOperation, "Read this description as a page", "It needs nothing but this server.")
+	op.Responses = contentOf("text/html", &huma.Schema{Type: huma.TypeString})
+	register(s, op, func(context.Context, *struct{}) (*fileAnswer, error) { return docsFile("index.html") })
+
+	op = open("docs-file", "/docs/{file}", tagOperation, "Load a part of the page", "")
+	op.Hidden = true
+	register(s, op, func(_ context.Context, in *struct {
+		File string `path:"file"`
+	}) (*fileAnswer, error) {
+		return docsFile(in.File)
+	})
+}
+
+func contentOf(media string, schema *huma.Schema) map[string]*huma.Response {
+	return map[string]*huma.Response{"200": {
+		Description: http.StatusText(http.StatusOK), Content: map[string]*huma.MediaType{media: {Schema: schema}},
+	}}
+}
+
+func docsFile(name string) (*fileAnswer, error) {
+	content, err := web.Docs().ReadFile("docs/" + name)
+	if err != nil {
+		return nil, noSuchRoute()
+	}
+	return &fileAnswer{mime.TypeByExtension(path.Ext(name)), docsPolicy, content}, nil
+}

@@ -1,0 +1,374 @@
+package contact_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"verbatim/domain"
+	"verbatim/domain/contact"
+)
+
+// A scenario is what has happened so far.
+type scenario struct {
+	t     *testing.T
+	state contact.State
+}
+
+// An outcome is what a command came to.
+type outcome struct {
+	t      *testing.T
+	events []contact.Event
+	err    error
+}
+
+func given(t *testing.T, events ...contact.Event) scenario {
+	t.Helper()
+	return scenario{t, fold(events...)}
+}
+
+func (s scenario) when(c contact.Command) outcome {
+	s.t.Helper()
+	events, err := contact.Decide(s.state, c, noon)
+	return outcome{s.t, events, err}
+}
+
+func (o outcome) then(want ...contact.Event) {
+	o.t.Helper()
+	if o.err != nil {
+		o.t.Fatalf("refused: %v; want %d events", o.err, len(want))
+	}
+	if diff := cmp.Diff(want, o.events); diff != "" {
+		o.t.Errorf("events differ (-want +got):\n%s", diff)
+	}
+}
+
+func (o outcome) thenNothing() {
+	o.t.Helper()
+	if o.err != nil || len(o.events) != 0 {
+		o.t.Errorf("got events %+v and error %v; want neither", o.events, o.err)
+	}
+}
+
+func (o outcome) thenRefused(want domain.Refusal) {
+	o.t.Helper()
+	if !errors.Is(o.err, want) || len(o.events) != 0 {
+		o.t.Errorf("got events %+v and error %v; want the refusal %s", o.events, o.err, want)
+	}
+}
+
+func (o outcome) thenFieldError(field string) {
+	o.t.Helper()
+	fault, ok := errors.AsType[*domain.FieldError](o.err)
+	if !ok || len(o.events) != 0 {
+		o.t.Fatalf("got events %+v and error %v; want a complaint about %s", o.events, o.err, field)
+	}
+	if fault.Field != field || fault.Rule == "" {
+		o.t.Errorf("got the complaint %q; want one about %s", fault, field)
+	}
+}
+
+func fold(events ...contact.Event) contact.State {
+	var s contact.State
+	for _, e := range events {
+		s = contact.Evolve(s, e)
+	}
+	return s
+}
+
+// broken is a text that is not UTF-8.
+const broken = "caf\xe9"
+
+var (
+	noon    = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	account = domain.Account{ID: "acme", Number: 1, Name: "Acme"}
+	ann     = domain.Person{
+		ID: "ann", Role: domain.Customer, Number: 7, Name: "Ann Lee", FirstName: "Ann", LastName: "Lee",
+		Email: "ann@example.com", Attributes: attributes(`{"plan":"free"}`),
+	}
+	amy     = domain.Person{ID: "amy", Role: domain.Agent, Name: "Amy", FirstName: "Amy"}
+	created = contact.Created{Account: account, Profile: ann}
+	erased  = contact.Erased{By: amy, Events: 3}
+)
+
+func attributes(object string) domain.Attributes {
+	var a domain.Attributes
+	if err := json.Unmarshal([]byte(object), &a); err != nil {
+		panic(err)
+	}
+	return a
+}
+
+func set[T any](v T) domain.Patch[T] { return domain.Patch[T]{Set: true, Value: &v} }
+
+// large returns an object that is one byte too large.
+func large() domain.Attributes {
+	return attributes(`{"a":"` + strings.Repeat("x", domain.MaxAttributesLength+1-len(`{"a":""}`)) + `"}`)
+}
+
+func TestCreate(t *testing.T) {
+	t.Parallel()
+
+	t.Run("makes a person known", func(t *testing.T) {
+		t.Parallel()
+		given(t).when(contact.Create{Account: account, Profile: ann}).then(created)
+	})
+
+	t.Run("completes the person", func(t *testing.T) {
+		t.Parallel()
+		given(t).
+			when(contact.Create{Profile: domain.Person{ID: "c", Name: "Ann Lee"}}).
+			then(contact.Created{Profile: domain.Person{
+				ID: "c", Role: domain.Customer, Name: "Ann Lee", FirstName: "Ann", LastName: "Lee",
+			}})
+	})
+
+	t.Run("happens once", func(t *testing.T) {
+		t.Parallel()
+		again := contact.Create{Profile: ann}
+		given(t, created).when(again).thenRefused(contact.AlreadyCreated)
+		given(t, created, erased).when(again).thenRefused(contact.AlreadyCreated)
+	})
+
+	for field, p := range map[string]domain.Person{
+		"id":         {Name: "Ann"},
+		"role":       amy,
+		"number":     {ID: "c", Number: -1},
+		"email":      {ID: "c", Email: broken},
+		"phone":      {ID: "c", Phone: strings.Repeat("1", domain.MaxNameLength+1)},
+		"attributes": {ID: "c", Attributes: large()},
+	} {
+		t.Run("refuses a bad "+field, func(t *testing.T) {
+			t.Parallel()
+			given(t).when(contact.Create{Profile: p}).thenFieldError(field)
+		})
+	}
+}
+
+func TestUpdate(t *testing.T) {
+	t.Parallel()
+
+	t.Run("says what changed and who the person is now", func(t *testing.T) {
+		t.Parallel()
+		now := ann
+		now.Phone, now.Attributes = "+49", attributes(`{"plan":"gold"}`)
+		given(t, created).
+			when(contact.Update{Patch: domain.PersonPatch{Phone: set("+49"), Attributes: attributes(`{"plan":"gold"}`)}}).
+			then(contact.Updated{
+				Changes: []domain.Change{
+					{Key: "phone", Previous: json.RawMessage(`null`), Current: json.RawMessage(`"+49"`)},
+					{Key: "attributes.plan", Previous: json.RawMessage(`"free"`), Current: json.RawMessage(`"gold"`)},
+				},
+				Profile: now,
+			})
+	})
+
+	t.Run("starts from the update before", func(t *testing.T) {
+		t.Parallel()
+		now := ann
+		now.Phone = "+49"
+		given(t, created, contact.Updated{Profile: now}).
+			when(contact.Update{Patch: domain.PersonPatch{Phone: set("+49")}}).
+			thenNothing()
+	})
+
+	t.Run("without a change is nothing", func(t *testing.T) {
+		t.Parallel()
+		given(t, created).when(contact.Update{}).thenNothing()
+	})
+
+	for field, p := range map[string]domain.PersonPatch{
+		"email":      {Email: set(broken)},
+		"avatar_url": {AvatarURL: set(strings.Repeat("x", domain.MaxURLLength+1))},
+		"attributes": {Attributes: large()},
+	} {
+		t.Run("refuses a bad "+field, func(t *testing.T) {
+			t.Parallel()
+			given(t, created).when(contact.Update{Patch: p}).thenFieldError(field)
+		})
+	}
+
+	t.Run("refuses a large patch, though what it makes is small", func(t *testing.T) {
+		t.Parallel()
+		removal := domain.Attributes{{Key: strings.Repeat("x", domain.MaxAttributesLength), Value: json.RawMessage("null")}}
+		given(t, created).when(contact.Update{Patch: domain.PersonPatch{Attributes: removal}}).thenFieldError("attributes")
+	})
+
+	t.Run("refuses what only becomes too large", func(t *testing.T) {
+		t.Parallel()
+		half := json.RawMessage(`"` + strings.Repeat("x", 40_000) + `"`)
+		given(t, contact.Created{Profile: domain.Person{ID: "c", Attributes: domain.Attributes{{Key: "a", Value: half}}}}).
+			when(contact.Update{Patch: domain.PersonPatch{Attributes: domain.Attributes{{Key: "b", Value: half}}}}).
+			thenFieldError("attributes")
+	})
+}
+
+func TestTriggerWidget(t *testing.T) {
+	t.Parallel()
+
+	t.Run("names the person as they are known", func(t *testing.T) {
+		t.Parallel()
+		given(t, created).
+			when(contact.TriggerWidget{Attributes: attributes(`{"current_page":"/?a&b"}`), Conversation: "c1"}).
+			then(contact.WidgetTriggered{Contact: ann, Attributes: attributes(`{"current_page":"/?a&b"}`), Conversation: "c1"})
+	})
+
+	t.Run("happens as often as it happens", func(t *testing.T) {
+		t.Parallel()
+		triggered := contact.WidgetTriggered{Contact: ann}
+		given(t, created, triggered).when(contact.TriggerWidget{}).then(triggered)
+	})
+
+	t.Run("refuses bad fields", func(t *testing.T) {
+		t.Parallel()
+		longest := strings.Repeat("é", domain.MaxIDLength)
+		given(t, created).when(contact.TriggerWidget{Attributes: large()}).thenFieldError("attributes")
+		given(t, created).when(contact.TriggerWidget{Conversation: broken}).thenFieldError("conversation")
+		given(t, created).when(contact.TriggerWidget{Conversation: longest + "é"}).thenFieldError("conversation")
+		given(t, created).
+			when(contact.TriggerWidget{Conversation: longest}).
+			then(contact.WidgetTriggered{Contact: ann, Conversation: longest})
+	})
+}
+
+func TestErase(t *testing.T) {
+	t.Parallel()
+
+	t.Run("by an agent", func(t *testing.T) {
+		t.Parallel()
+		given(t, created).when(contact.Erase{By: amy, Events: 3}).then(erased)
+	})
+
+	t.Run("by the system, unless a role is named", func(t *testing.T) {
+		t.Parallel()
+		given(t, created).
+			when(contact.Erase{By: domain.Person{ID: "retention"}}).
+			then(contact.Erased{By: domain.Person{ID: "retention", Role: domain.System}})
+	})
+
+	t.Run("by the person does not name them again", func(t *testing.T) {
+		t.Parallel()
+		given(t, created).
+			when(contact.Erase{By: ann, Events: 3}).
+			then(contact.Erased{By: domain.Person{ID: "ann", Role: domain.Customer}, Events: 3})
+	})
+
+	t.Run("refuses bad fields", func(t *testing.T) {
+		t.Parallel()
+		given(t, created).when(contact.Erase{}).thenFieldError("by.id")
+		given(t, created).when(contact.Erase{By: domain.Person{ID: "x", Role: "boss"}}).thenFieldError("by.role")
+	})
+
+	t.Run("forgets all but who it was", func(t *testing.T) {
+		t.Parallel()
+		want := contact.State{Known: true, Erased: true, Profile: domain.Person{ID: "ann", Role: domain.Customer}}
+		if diff := cmp.Diff(want, fold(created, erased)); diff != "" {
+			t.Errorf("the state after it (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestBeforeAndAfter: nothing happens to a contact that is not known, and
+// nothing more to one that is erased.
+func TestBeforeAndAfter(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]contact.Command{
+		"Update":        contact.Update{Patch: domain.PersonPatch{Phone: set("1")}},
+		"TriggerWidget": contact.TriggerWidget{},
+		"Erase":         contact.Erase{By: amy},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			given(t).when(c).thenRefused(contact.NotCreated)
+			given(t, created, erased).when(c).thenRefused(contact.AlreadyErased)
+		})
+	}
+}
+
+func TestOutsideTheClosedSets(t *testing.T) {
+	t.Parallel()
+	panics := func(what string, f func()) {
+		defer func() {
+			if recover() == nil {
+				t.Errorf("%s did not panic; a fault of the program must not pass in silence", what)
+			}
+		}()
+		f()
+	}
+	panics("Decide of no command", func() { _, _ = contact.Decide(fold(created), nil, noon) })
+	panics("Evolve of no event", func() { contact.Evolve(fold(created), nil) })
+}
+
+// TestProperties asks commands at random: the rules answer alike on a state and
+// on its snapshot, change neither, and stop at the erasure.
+func TestProperties(t *testing.T) {
+	t.Parallel()
+	text := rapid.SampledFrom([]string{"a", "", "<b&c>", broken})
+	object := rapid.SampledFrom([]string{
+		`null`, `{}`, `{"a":1}`, `{"a":null,"b":{"c":"<\u003c"}}`, `{"b":{"c":null,"<":2}}`, "{\"a\":\"\xff\"}",
+	})
+	person := rapid.Custom(func(t *rapid.T) domain.Person {
+		p := rapid.SampledFrom([]domain.Person{ann, amy, {ID: "x"}, {}}).Draw(t, "person")
+		p.Phone, p.Attributes = text.Draw(t, "phone"), attributes(object.Draw(t, "attributes"))
+		return p
+	})
+	patch := rapid.Custom(func(t *rapid.T) domain.Patch[string] {
+		return rapid.SampledFrom([]domain.Patch[string]{{}, {Set: true}, set(text.Draw(t, "text"))}).Draw(t, "patch")
+	})
+	command := rapid.Custom(func(t *rapid.T) contact.Command {
+		a := attributes(object.Draw(t, "attributes"))
+		return rapid.SampledFrom([]contact.Command{
+			contact.Update{Patch: domain.PersonPatch{
+				Name: patch.Draw(t, "name"), LastName: patch.Draw(t, "last name"), Email: patch.Draw(t, "email"), Attributes: a,
+			}},
+			contact.TriggerWidget{Attributes: a, Conversation: text.Draw(t, "conversation")},
+			contact.Create{Account: account, Profile: person.Draw(t, "profile")},
+			contact.Erase{By: person.Draw(t, "by"), Events: 1},
+		}).Draw(t, "command")
+	})
+	rapid.Check(t, func(t *rapid.T) {
+		var s contact.State
+		for range rapid.IntRange(1, 20).Draw(t, "steps") {
+			c := command.Draw(t, "next")
+			before, asked := encoded(t, s), encoded(t, c)
+			events, err := contact.Decide(s, c, noon)
+			var restored contact.State
+			if err := json.Unmarshal([]byte(before), &restored); err != nil {
+				t.Fatal(err)
+			}
+			again, errAgain := contact.Decide(restored, c, noon)
+			if encoded(t, events) != encoded(t, again) || !cmp.Equal(err, errAgain) {
+				t.Fatalf("%+v came to %+v and %v; on a snapshot to %+v and %v", c, events, err, again, errAgain)
+			}
+			if encoded(t, s) != before || encoded(t, c) != asked {
+				t.Fatalf("deciding %+v changed the state or the command", c)
+			}
+			if err != nil && len(events) != 0 || s.Erased && len(events) != 0 {
+				t.Fatalf("%+v came to %+v and %v; erased: %t", c, events, err, s.Erased)
+			}
+			for _, e := range events {
+				s = contact.Evolve(s, e)
+			}
+			if !s.Known {
+				continue
+			}
+			if err := s.Profile.Validate(); err != nil || s.Profile.Role != domain.Customer {
+				t.Fatalf("%+v made the profile %+v: %v", c, s.Profile, err)
+			}
+		}
+	})
+}
+
+func encoded(t *rapid.T, v any) string {
+	t.Helper()
+	b, err := json.Marshal(v)
+	if err != nil {
+		t.Fatalf("%T does not encode: %v", v, err)
+	}
+	return string(b)
+}

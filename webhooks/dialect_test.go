@@ -1,0 +1,133 @@
+package webhooks_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+
+	"verbatim/domain"
+	"verbatim/eventstore"
+	"verbatim/webhooks"
+	"verbatim/webhooks/dialect"
+)
+
+// named is a dialect that is nothing but a name.
+type named struct {
+	webhooks.Dialect
+	name string
+}
+
+func (n named) Name() string         { return n.name }
+func (n named) Vocabulary() []string { return []string{"BigBang"} }
+
+func TestDialectsAreFoundByName(t *testing.T) {
+	t.Parallel()
+	ds := webhooks.NewDialects(named{name: "x@2"}, named{name: "x@10"}, named{name: "x@9"}, named{name: "xy@11"})
+	for ask, want := range map[string]string{"x": "x@10", "x@2": "x@2", "xy": "xy@11", "x@3": "", "": "", "x@": ""} {
+		got := ""
+		d, err := ds.Find(ask)
+		if err == nil {
+			got = d.Name()
+		}
+		var f *domain.FieldError
+		if got != want || (want == "") != (errors.As(err, &f) && f.Field == "dialect") {
+			t.Errorf("%q: got %q, %v", ask, got, err)
+		}
+	}
+	if diff := cmp.Diff([]string{"x@10", "x@2", "x@9", "xy@11"}, ds.Names()); diff != "" {
+		t.Error(diff)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a name was used twice")
+		}
+	}()
+	webhooks.NewDialects(named{name: "x@1"}, named{name: "x@1"})
+}
+
+func TestEveryDialectIsInTheList(t *testing.T) {
+	t.Parallel()
+	if diff := cmp.Diff([]string{"closer@1", "verbatim@1"}, dialect.All().Names()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// A name in Events is one of the vocabulary, and the other way round.
+func TestVocabulariesAreComplete(t *testing.T) {
+	t.Parallel()
+	for _, name := range dialect.All().Names() {
+		d, err := dialect.All().Find(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		said := map[string]bool{}
+		for _, e := range eventstore.Catalogue().Types() {
+			for _, n := range d.Events(e) {
+				said[n] = true
+			}
+		}
+		for _, n := range d.Vocabulary() {
+			if !said[n] {
+				t.Errorf("%s: nothing is %s", name, n)
+			}
+			delete(said, n)
+		}
+		if len(said) > 0 {
+			t.Errorf("%s: not in the vocabulary: %v", name, said)
+		}
+	}
+}
+
+func TestWhatAnEndpointAsksFor(t *testing.T) {
+	t.Parallel()
+	facts := eventstore.Catalogue().Types()
+	d := named{name: "x@1"}
+	if err := webhooks.CheckEvents(d, facts, []string{"*", "conversation.*", "contact.created", "BigBang"}); err != nil {
+		t.Error(err)
+	}
+	for i, bad := range []string{"conversation.exploded", "BigBangs", "", "nothing.*", "conversation"} {
+		err := webhooks.CheckEvents(d, facts, append(strings.Split(strings.Repeat("*", i), ""), bad))
+		var f *domain.FieldError
+		if !errors.As(err, &f) || !strings.HasPrefix(f.Field, "events[") {
+			t.Errorf("%q: got %v", bad, err)
+		}
+	}
+	for _, c := range []struct {
+		names []string
+		want  bool
+	}{
+		{nil, false},
+		{[]string{"*"}, true},
+		{[]string{"conversation.*"}, true},
+		{[]string{"contact.*"}, false},
+		{[]string{"conversation.created"}, true},
+		{[]string{"conversation.closed"}, false},
+		{[]string{"BigBang"}, true},
+		{[]string{"contact.*", "BigCrunch", "BigBang"}, true},
+	} {
+		if got := webhooks.Wants(c.names, "conversation.created", "BigBang"); got != c.want {
+			t.Errorf("%v: got %t", c.names, got)
+		}
+	}
+}
+
+// Receivers keep these ids: they are the same for ever.
+func TestIDsAreStable(t *testing.T) {
+	t.Parallel()
+	event := uuid.MustParse("016b5507-3795-738b-8328-962f35e9fb7c")
+	id, delivery := webhooks.ID("ep_1", event, "conversation.created"), webhooks.DeliveryID("ep_1", event, "conversation.created")
+	if id != "msg_dd0c7b7acb3ea50addf9bbaf06053bf8" || delivery != "dlv_016b550737958c59ad84b85dd65173f5" {
+		t.Errorf("got %s, %s", id, delivery)
+	}
+	for _, other := range []string{
+		webhooks.ID("ep_2", event, "conversation.created"), webhooks.ID("ep_1", event, "conversation.closed"),
+		webhooks.ID("ep_1", uuid.Nil, "conversation.created"), webhooks.ID("ep_1\x00", event, "conversation.created"),
+	} {
+		if other == id {
+			t.Error("two deliveries share an id")
+		}
+	}
+}

@@ -1,0 +1,578 @@
+package webhooks
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// The dispatcher turns pending deliveries into attempts, and attempts into what
+// is on record. Three rules make it simple to reason about:
+//
+//   - The queue is the truth. What is in memory is a part of it, read or offered,
+//     and may be forgotten at any time; lanes.go keeps track of which part.
+//   - Of a lane only the head is ever under way, and the next one follows once
+//     the outcome of the one before is on record. A crash therefore costs at most
+//     one attempt twice, and never the order.
+//   - All bookkeeping happens in Step, on one goroutine. Only attempts run beside
+//     it; they read the log, sign, send, and leave what came of it for Step.
+
+// Defaults of Config.
+const (
+	// DefaultConcurrency: an attempt waits for its receiver nearly all the time,
+	// so that the bound is memory, a body and a connection each, not processors.
+	DefaultConcurrency = 128
+	// DefaultPerEndpoint is more than most receivers serve at a time, and small
+	// enough that one endpoint with a thousand lanes is not an attack.
+	DefaultPerEndpoint = 16
+	// DefaultLaneDepth is how many deliveries of a lane are kept in memory. A
+	// lane sends one at a time: reading on once in 64 costs nothing.
+	DefaultLaneDepth = 64
+	// DefaultMaxLanes bounds the lanes in memory, at about a kilobyte each.
+	DefaultMaxLanes = 10_000
+	// DefaultPage is how many lanes one look at the queue reads.
+	DefaultPage = 500
+	// DefaultBacklog bounds what is offered and not yet taken up: a page of the
+	// log for sixteen endpoints, some megabytes. What does not fit is read from
+	// the queue.
+	DefaultBacklog = 16_384
+	// DefaultGrace is how long a stopping dispatcher waits for the attempts that
+	// are under way: more than a healthy receiver takes, less than a supervisor
+	// waits before it kills.
+	DefaultGrace = 10 * time.Second
+	// DefaultUserAgent is sent unless Config names a version.
+	DefaultUserAgent = "verbatim"
+)
+
+// Limits of the dispatcher.
+const (
+	// RecordBatch bounds the outcomes in one transaction: two turns of all
+	// attempts, and still a transaction of milliseconds.
+	RecordBatch = 256
+	// MaxQueued bounds the deliveries in memory over all lanes, at about 700
+	// bytes each: 35 MB.
+	MaxQueued = 50_000
+	// RefillBatch bounds the lanes that one Step reads on.
+	RefillBatch = 64
+	// TargetAge is how long an endpoint's settings are believed without asking
+	// again: an old secret signs at most so much longer than it should.
+	TargetAge = 30 * time.Second
+	// ScanPause lies between two searches for lanes that found no room in
+	// memory; such a lane may be late by that much.
+	ScanPause = time.Second
+	// Pause is how long the dispatcher waits after the queue failed it.
+	Pause = time.Second
+	// AttemptTimeout bounds rendering and sending together, as a last resort: a
+	// sender gives up earlier.
+	AttemptTimeout = 30 * time.Second
+	// AbortTime is how long aborted attempts have to end when the grace is over.
+	AbortTime = 2 * time.Second
+)
+
+// Forever is what Step returns when nothing will be due by the passing of time.
+const Forever time.Duration = math.MaxInt64
+
+// A Config tunes a Dispatcher. The zero Config works.
+type Config struct {
+	// Concurrency is how many attempts may be under way at a time, those among
+	// them whose outcome is not yet on record. Defaults to DefaultConcurrency.
+	Concurrency int
+	// PerEndpoint is how many of them may be to one endpoint. Where many are
+	// under way an endpoint gets fewer, so that some that hang do not hold back
+	// the others. Defaults to DefaultPerEndpoint.
+	PerEndpoint int
+	// LaneDepth is how many deliveries of one lane are kept in memory. Defaults
+	// to DefaultLaneDepth.
+	LaneDepth int
+	// MaxLanes is how many lanes are kept in memory. Defaults to DefaultMaxLanes.
+	MaxLanes int
+	// Page is how many lanes one look at the queue reads. Defaults to DefaultPage.
+	Page int
+	// Backlog is how many offered deliveries wait to be taken up. Defaults to
+	// DefaultBacklog.
+	Backlog int
+	// Grace is how long Run waits for attempts when it is stopped. Defaults to
+	// DefaultGrace, -1 is not at all.
+	Grace time.Duration
+	// UserAgent names the sender and its version, "verbatim/1.2.3". Defaults to
+	// DefaultUserAgent.
+	UserAgent string
+	// Log is told what an operator must know, never a secret, a header or a
+	// body. Defaults to none.
+	Log *slog.Logger
+	// Jitter draws from [0, 1). Defaults to math/rand/v2.
+	Jitter func() float64
+	// Go runs an attempt, by default on a goroutine. A simulation may run it
+	// later or at once instead.
+	Go func(attempt func())
+	// Recorded is told of every batch that was committed, on the goroutine of
+	// Step: for metrics and for whoever watches. Defaults to nobody.
+	Recorded func([]Report)
+}
+
+func (c Config) withDefaults() Config {
+	fill := func(to *int, value int) {
+		if *to <= 0 {
+			*to = value
+		}
+	}
+	fill(&c.Concurrency, DefaultConcurrency)
+	fill(&c.PerEndpoint, DefaultPerEndpoint)
+	fill(&c.LaneDepth, DefaultLaneDepth)
+	fill(&c.MaxLanes, DefaultMaxLanes)
+	fill(&c.Page, DefaultPage)
+	fill(&c.Backlog, DefaultBacklog)
+	if c.Grace == 0 {
+		c.Grace = DefaultGrace
+	}
+	if c.UserAgent == "" {
+		c.UserAgent = DefaultUserAgent
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Jitter == nil {
+		c.Jitter = rand.Float64
+	}
+	if c.Go == nil {
+		c.Go = func(attempt func()) { go attempt() }
+	}
+	if c.Recorded == nil {
+		c.Recorded = func([]Report) {}
+	}
+	return c
+}
+
+// A Dispatcher sends the pending deliveries of a queue, each lane in order and
+// the lanes beside each other. There is one dispatcher to a queue.
+//
+// Offer, Wake and Reload may be called from anywhere. Step and Run belong to one
+// goroutine.
+type Dispatcher struct {
+	queue    Queue
+	renderer Renderer
+	sender   Sender
+	clock    func() time.Time
+	cfg      Config
+	wake     chan struct{} // rings when there is something for Step
+
+	mailbox
+	lanes
+
+	busy       int       // attempts under way or not yet on record
+	unrecorded []*flight // ended, not yet on record
+	stopping   bool
+}
+
+// mailbox is what others leave for Step.
+type mailbox struct {
+	mu      sync.Mutex
+	offered []Delivery
+	missed  bool // offers did not fit
+	woken   map[string]struct{}
+	reload  map[Lane]struct{}
+	ended   []*flight
+}
+
+// A flight is an attempt under way.
+type flight struct {
+	lane     *lane
+	delivery Delivery // as it was before
+	target   Target
+	at       time.Time
+
+	ended   time.Time
+	outcome Outcome
+	digest  []byte
+	aborted bool   // by us: it says nothing about the receiver
+	report  Report // once decided
+}
+
+// NewDispatcher returns a dispatcher of what is pending in queue. The clock
+// tells the time of attempts.
+func NewDispatcher(queue Queue, renderer Renderer, sender Sender, clock func() time.Time, cfg Config) *Dispatcher {
+	cfg = cfg.withDefaults()
+	return &Dispatcher{
+		queue: queue, renderer: renderer, sender: sender, clock: clock, cfg: cfg,
+		wake:    make(chan struct{}, 1),
+		mailbox: mailbox{woken: make(map[string]struct{}), reload: make(map[Lane]struct{})},
+		lanes:   newLanes(cfg),
+	}
+}
+
+// Offer tells of deliveries that were just planned, after their commit, in log
+// order and those of one event together, so that they need not be read again.
+// It never waits: what finds no room is read from the queue in its turn.
+//
+// Deliveries planned behind the head of the log, by a redelivery or a replay,
+// are not for Offer but for Reload or Wake.
+func (d *Dispatcher) Offer(ds []Delivery) {
+	if !slices.IsSortedFunc(ds, compareDeliveries) { // the names of one event
+		ds = slices.Clone(ds)
+		slices.SortFunc(ds, compareDeliveries)
+	}
+	d.mu.Lock()
+	if !d.missed { // once one was, all that follow are: lanes have no holes
+		fit := min(len(ds), d.cfg.Backlog-len(d.offered))
+		d.offered = append(d.offered, ds[:fit]...)
+		d.missed = fit < len(ds)
+	}
+	d.mu.Unlock()
+	d.ring()
+}
+
+// Wake forgets what is known of an endpoint and reads it again: after it was
+// changed, enabled, disabled or deleted, or after many of its deliveries were
+// made pending again.
+func (d *Dispatcher) Wake(endpointID string) {
+	d.mu.Lock()
+	d.woken[endpointID] = struct{}{}
+	d.mu.Unlock()
+	d.ring()
+}
+
+// Reload reads a lane again: after a delivery behind its head was planned or
+// made pending again.
+func (d *Dispatcher) Reload(lane Lane) {
+	d.mu.Lock()
+	if len(d.reload) < d.cfg.Backlog {
+		d.reload[lane] = struct{}{}
+	} else {
+		d.woken[lane.EndpointID] = struct{}{}
+	}
+	d.mu.Unlock()
+	d.ring()
+}
+
+func (d *Dispatcher) ring() {
+	select {
+	case d.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (d *Dispatcher) now() time.Time { return d.clock().UTC().Truncate(time.Microsecond) }
+
+// Step does one bounded piece of work: it commits what attempts came to, takes
+// up what was offered, reads on where memory has run out, and starts what is due
+// as far as the limits go. worked says whether there was anything; if not, wait
+// is how long nothing will be due, Forever if time alone changes nothing. The
+// error is that of Queue.Record; the outcomes are kept for another Step. A
+// queue that fails to be read is logged and asked again after Pause.
+//
+// Attempts started here live as long as ctx: one that it cuts off leaves no
+// trace and is made again.
+func (d *Dispatcher) Step(ctx context.Context) (worked bool, wait time.Duration, err error) {
+	recorded, err := d.record(ctx)
+	now := d.now()
+	took := d.takeUp(now)
+	read := d.scan(ctx, now)
+	read = d.refill(ctx, now) || read
+	d.promote(now)
+	started := d.start(ctx, now)
+	return recorded || took || read || started, d.wait(now), err
+}
+
+// Run steps until ctx is done, and waits in between for an offer, the end of an
+// attempt, or the time of the next one. Then it starts nothing more, waits for
+// the attempts under way as long as Config.Grace, and records them. It returns
+// nil, or an error if outcomes could not be recorded; those deliveries are sent
+// again by the next dispatcher.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	work, abort := context.WithCancel(context.WithoutCancel(ctx))
+	defer abort()
+	timer := time.NewTimer(0)
+	timer.Stop()
+	defer timer.Stop()
+	for ctx.Err() == nil {
+		worked, wait, err := d.Step(work)
+		wake, due := d.wake, (<-chan time.Time)(nil)
+		switch {
+		case err != nil:
+			d.cfg.Log.ErrorContext(ctx, "attempts could not be recorded; trying again", "error", err)
+			wait, wake = Pause, nil // rung or not, the queue needs its rest
+		case worked:
+			continue
+		}
+		if wait < Forever {
+			timer.Reset(wait)
+			due = timer.C
+		}
+		select {
+		case <-ctx.Done():
+		case <-wake:
+		case <-due:
+		}
+	}
+	return d.stop(ctx, abort)
+}
+
+// stop waits for the attempts under way and records them.
+func (d *Dispatcher) stop(ctx context.Context, abort func()) error {
+	d.stopping = true
+	grace := max(d.cfg.Grace, 0)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace+AbortTime)
+	defer cancel()
+	aborter := time.AfterFunc(grace, abort)
+	defer aborter.Stop()
+	retry := time.NewTimer(0)
+	retry.Stop()
+	defer retry.Stop()
+	for {
+		worked, err := d.record(ctx)
+		if d.busy == 0 {
+			return nil
+		}
+		if worked {
+			continue
+		}
+		if err != nil {
+			d.cfg.Log.ErrorContext(ctx, "attempts could not be recorded; trying again", "error", err)
+			retry.Reset(Pause)
+		}
+		select {
+		case <-d.wake:
+		case <-retry.C:
+		case <-ctx.Done():
+			return fmt.Errorf("%d attempts are not on record: %w", d.busy, errors.Join(err, ctx.Err()))
+		}
+	}
+}
+
+// record commits a batch of what attempts came to.
+func (d *Dispatcher) record(ctx context.Context) (worked bool, err error) {
+	d.mu.Lock()
+	ended := d.ended
+	d.ended = nil
+	d.mu.Unlock()
+	for _, f := range ended {
+		if f.aborted {
+			d.land(f.lane)
+			d.settle(f.lane)
+			continue
+		}
+		f.report.Attempt = Attempt{Number: f.delivery.Attempts + 1, At: f.at, Outcome: f.outcome, Digest: f.digest}
+		next := Decide(ScheduleOf(f.target.Settings), f.delivery, f.outcome, f.ended, d.cfg.Jitter())
+		f.report.Delivery = f.delivery.After(f.report.Attempt, next, f.ended)
+		d.unrecorded = append(d.unrecorded, f)
+	}
+	if len(d.unrecorded) == 0 {
+		return len(ended) > 0, nil
+	}
+	batch := d.unrecorded[:min(len(d.unrecorded), RecordBatch)]
+	reports := make([]Report, len(batch))
+	for i, f := range batch {
+		reports[i] = f.report
+	}
+	if err := d.queue.Record(ctx, reports); err != nil {
+		return len(ended) > 0, fmt.Errorf("record %d attempts: %w", len(reports), err)
+	}
+	for _, f := range batch {
+		d.land(f.lane)
+		d.conclude(f)
+		d.settle(f.lane)
+	}
+	d.unrecorded = append([]*flight(nil), d.unrecorded[len(batch):]...)
+	d.cfg.Recorded(reports)
+	return true, nil
+}
+
+// conclude takes what is on record into the lane, and tells the operator of
+// what will not come back by itself.
+func (d *Dispatcher) conclude(f *flight) {
+	after := &f.report.Delivery
+	switch after.State {
+	case Pending:
+		f.lane.queue[0] = *after
+		return
+	case Parked:
+		d.cfg.Log.Warn("delivery parked", append(describe(after), "reason", after.Reason,
+			"attempts", after.Attempts, "status", f.outcome.Status, "fault", string(f.outcome.Fault))...)
+	case Cancelled:
+		d.cfg.Log.Info("delivery cancelled", append(describe(after), "reason", after.Reason)...)
+	case Delivered:
+	}
+	d.drain(f.lane, 1)
+}
+
+func describe(d *Delivery) []any {
+	return []any{"delivery", d.ID, "webhook_id", d.WebhookID, "endpoint", d.EndpointID, "position", d.Position, "event", d.Name}
+}
+
+// start begins attempts, endpoint after endpoint in turn, as far as the limits
+// go.
+func (d *Dispatcher) start(ctx context.Context, now time.Time) (started bool) {
+	// passed counts the outlets in a row that could not take another one.
+	for passed := 0; passed < len(d.turn) && d.busy < d.cfg.Concurrency && !d.stopping; {
+		o := d.turn[0]
+		d.turn = d.turn[1:]
+		if len(o.ready) == 0 {
+			o.inTurn = false
+			continue
+		}
+		if o.busy >= d.share(o) {
+			d.turn = append(d.turn, o)
+			passed++
+			continue
+		}
+		l := o.ready[0]
+		o.ready = o.ready[1:]
+		if l.place == ready {
+			d.begin(ctx, l, now)
+			started, passed = true, 0
+		}
+		d.turn = append(d.turn, o)
+	}
+	return started
+}
+
+// share is how many attempts an endpoint may have under way just now: at most
+// half as many as are free. N endpoints that hang then hold about N/(N+2) of the
+// whole, and there is something left for the next one, which always gets one.
+func (d *Dispatcher) share(o *outlet) int {
+	if o.busy == 0 {
+		return 1
+	}
+	free := d.cfg.Concurrency - d.busy
+	return min(d.cfg.PerEndpoint, free/2)
+}
+
+// begin starts the attempt of a lane's head.
+func (d *Dispatcher) begin(ctx context.Context, l *lane, now time.Time) {
+	if l.outlet.until.After(now) {
+		d.postpone(l, l.outlet.until)
+		return
+	}
+	target, err := d.target(ctx, l.outlet, now)
+	switch {
+	case errors.Is(err, ErrNoTarget):
+		f := &flight{lane: l, delivery: l.queue[0]}
+		f.report.Delivery = f.delivery
+		f.report.Delivery.State, f.report.Delivery.Reason, f.report.Delivery.EndedAt = Cancelled, ReasonDeleted, &now
+		d.launch(l)
+		d.unrecorded = append(d.unrecorded, f)
+	case err != nil:
+		d.cfg.Log.ErrorContext(ctx, "an endpoint could not be read; trying again", "endpoint", l.key.EndpointID, "error", err)
+		l.outlet.until = now.Add(Pause)
+		d.postpone(l, l.outlet.until)
+	case target.Disabled:
+		d.sleep(l.outlet)
+	default:
+		f := &flight{lane: l, delivery: l.queue[0], target: target, at: now}
+		d.launch(l)
+		d.cfg.Go(func() { d.attempt(ctx, f) })
+	}
+}
+
+func (d *Dispatcher) launch(l *lane) {
+	l.place = underWay
+	l.outlet.busy++
+	d.busy++
+}
+
+func (d *Dispatcher) land(l *lane) {
+	l.place = nowhere
+	l.outlet.busy--
+	d.busy--
+}
+
+// target returns an endpoint's settings, as they were at most TargetAge ago.
+func (d *Dispatcher) target(ctx context.Context, o *outlet, now time.Time) (Target, error) {
+	switch {
+	case o.gone:
+		return Target{}, ErrNoTarget
+	case o.known && now.Sub(o.asked) < TargetAge:
+		return o.target, nil
+	}
+	target, err := d.queue.Target(ctx, o.id)
+	switch {
+	case errors.Is(err, ErrNoTarget):
+		o.gone = true
+		return Target{}, ErrNoTarget
+	case err != nil:
+		return Target{}, err
+	}
+	o.target, o.known, o.asked = target, true, now
+	return target, nil
+}
+
+// attempt makes one attempt and leaves what came of it for Step.
+func (d *Dispatcher) attempt(ctx context.Context, f *flight) {
+	inTime, cancel := context.WithTimeout(ctx, AttemptTimeout)
+	defer cancel()
+	f.outcome, f.digest = d.try(inTime, f)
+	f.outcome.Detail = printable(f.outcome.Detail)
+	f.ended = d.now()
+	f.aborted = f.outcome.Status == 0 && ctx.Err() != nil
+	if f.outcome.Fault == Unrendered && !f.aborted {
+		d.cfg.Log.ErrorContext(ctx, "a body could not be made",
+			append(describe(&f.delivery), "stream", f.delivery.Stream, "dialect", f.delivery.Dialect, "error", f.outcome.Detail)...)
+	}
+	d.mu.Lock()
+	d.ended = append(d.ended, f)
+	d.mu.Unlock()
+	d.ring()
+}
+
+// try renders, signs and sends. A broken invariant in a dialect ends here: it
+// costs its own delivery and not the process.
+func (d *Dispatcher) try(ctx context.Context, f *flight) (o Outcome, digest []byte) {
+	defer func() {
+		if p := recover(); p != nil {
+			d.cfg.Log.ErrorContext(ctx, "panic in an attempt", "delivery", f.delivery.ID, "stack", string(debug.Stack()))
+			o = Outcome{Fault: Unrendered, Detail: fmt.Sprintf("panic: %v", p)}
+		}
+	}()
+	delivery := f.delivery // the renderer's own
+	body, err := d.renderer.Body(ctx, &delivery)
+	if err != nil {
+		return Outcome{Fault: Unrendered, Detail: err.Error()}, nil
+	}
+	signed, err := Sign(f.target.Secrets, f.delivery.WebhookID, f.at, body)
+	if err != nil {
+		return Outcome{Fault: Unrendered, Detail: "sign: " + err.Error()}, nil
+	}
+	headers := make(map[string]string, len(f.target.Headers)+len(signed)+2)
+	for name, value := range f.target.Headers {
+		headers[strings.ToLower(name)] = value
+	}
+	headers["content-type"] = "application/json"
+	headers["user-agent"] = d.cfg.UserAgent
+	maps.Copy(headers, signed)
+	sum := sha256.Sum256(body)
+	return d.sender.Send(ctx, Request{URL: f.target.Settings.URL, Headers: headers, Body: body}), sum[:]
+}
+
+// printable returns the first MaxDetail bytes of s as text that every database
+// takes: receivers answer with anything.
+func printable(s string) string {
+	if len(s) > MaxDetail {
+		s = s[:MaxDetail]
+		for i := 0; i < utf8.UTFMax && !utf8.ValidString(s); i++ {
+			s = s[:len(s)-1] // a character that was cut in two
+		}
+	}
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return ' '
+		}
+		return r // bytes that are no character come as U+FFFD
+	}, s)
+	for len(s) > MaxDetail { // U+FFFD is longer than the byte it stands for
+		_, n := utf8.DecodeLastRuneInString(s)
+		s = s[:len(s)-n]
+	}
+	return s
+}

@@ -1,0 +1,123 @@
+package webhooks
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"verbatim/domain"
+)
+
+// Dialects write their bodies by hand, byte by byte: a body is a promise for
+// years, and encoding/json has changed its bytes between releases of Go before.
+
+// AppendString appends s as a JSON string (RFC 8259). The result is valid UTF-8
+// whatever s holds: each byte that is not UTF-8 becomes U+FFFD. U+2028 and
+// U+2029 are escaped, because JavaScript before ES2019 took them for line ends;
+// <, > and & stand as they are.
+func AppendString(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	start := 0 // of what is not yet written
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c < utf8.RuneSelf {
+			if c >= ' ' && c != '"' && c != '\\' {
+				i++
+				continue
+			}
+			dst = append(dst, s[start:i]...)
+			switch c {
+			case '"', '\\':
+				dst = append(dst, '\\', c)
+			case '\b':
+				dst = append(dst, `\b`...)
+			case '\f':
+				dst = append(dst, `\f`...)
+			case '\n':
+				dst = append(dst, `\n`...)
+			case '\r':
+				dst = append(dst, `\r`...)
+			case '\t':
+				dst = append(dst, `\t`...)
+			default:
+				dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&0xf])
+			}
+			i++
+			start = i
+			continue
+		}
+		r, n := utf8.DecodeRuneInString(s[i:])
+		switch {
+		case r == utf8.RuneError && n == 1:
+			dst = append(dst, s[start:i]...)
+			dst = append(dst, `\ufffd`...)
+			start = i + n
+		case r == '\u2028' || r == '\u2029':
+			dst = append(dst, s[start:i]...)
+			dst = append(dst, '\\', 'u', '2', '0', '2', hex[r&0xf])
+			start = i + n
+		}
+		i += n
+	}
+	dst = append(dst, s[start:]...)
+	return append(dst, '"')
+}
+
+// AppendOptional appends s as a JSON string, or null if it is empty.
+func AppendOptional(dst []byte, s string) []byte {
+	if s == "" {
+		return append(dst, "null"...)
+	}
+	return AppendString(dst, s)
+}
+
+// AppendRaw appends a value that is JSON already. Attributes come from callers,
+// and nothing has looked into their strings: bytes that are not UTF-8 become
+// U+FFFD here, as they do in AppendString.
+func AppendRaw(dst []byte, raw json.RawMessage) []byte {
+	switch {
+	case len(raw) == 0:
+		return append(dst, "null"...)
+	case utf8.Valid(raw):
+		return append(dst, raw...)
+	default:
+		return append(dst, bytes.ToValidUTF8(raw, []byte("\ufffd"))...)
+	}
+}
+
+// AppendAttributes appends an open object with its keys in the order given.
+func AppendAttributes(dst []byte, a domain.Attributes) []byte {
+	dst = append(dst, '{')
+	for i := range a {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(AppendString(dst, a[i].Key), ':')
+		dst = AppendRaw(dst, a[i].Value)
+	}
+	return append(dst, '}')
+}
+
+// AppendMillis appends t as a JSON string in RFC 3339, UTC, with three decimals
+// always: "2019-06-14T08:07:44.789Z".
+func AppendMillis(dst []byte, t time.Time) []byte {
+	return t.UTC().AppendFormat(dst, `"2006-01-02T15:04:05.000Z"`)
+}
+
+// AsUUID returns id if it is a UUID in its usual form, 36 characters with
+// hyphens, and else a UUIDv5 (RFC 9562, 5.5) that belongs to it for ever: for
+// formats that take nothing but UUIDs.
+func AsUUID(id string) string {
+	const usual = 36
+	if len(id) == usual && uuid.Validate(id) == nil {
+		return id
+	}
+	// The namespace is ours, made once by chance. It is part of every body that
+	// bears a derived id and can never change.
+	namespace := uuid.UUID{0x3c, 0x5e, 0x1b, 0x8e, 0x0d, 0x57, 0x4f, 0x7a, 0x9b, 0x61, 0x2f, 0x0a, 0x6d, 0x94, 0xc7, 0x15}
+	return uuid.NewSHA1(namespace, []byte(id)).String()
+}

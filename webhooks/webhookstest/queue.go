@@ -1,0 +1,221 @@
+// Package webhookstest has what tests of deliveries need: a queue in memory,
+// which is the oracle of what a queue does, a suite that holds any other queue
+// to it, and the reading of fixtures.
+package webhookstest
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"verbatim/webhooks"
+)
+
+// A Subject is a queue, and what a test needs to fill it and to look into it.
+type Subject interface {
+	webhooks.Queue
+	// Plan adds pending deliveries, as the plan does. It is not called twice for
+	// one id.
+	Plan(ctx context.Context, ds []webhooks.Delivery) error
+	// SetTarget registers an endpoint or changes it.
+	SetTarget(ctx context.Context, endpointID string, t webhooks.Target) error
+	// DeleteTarget deletes an endpoint; its deliveries stay.
+	DeleteTarget(ctx context.Context, endpointID string) error
+	// Delivery returns a delivery as it is now.
+	Delivery(ctx context.Context, id string) (webhooks.Delivery, error)
+	// Attempts returns the attempts of a delivery in order.
+	Attempts(ctx context.Context, deliveryID string) ([]webhooks.Attempt, error)
+}
+
+// Queue is a Subject in memory.
+type Queue struct {
+	mu         sync.Mutex
+	deliveries map[string]webhooks.Delivery
+	attempts   map[string][]webhooks.Attempt
+	targets    map[string]webhooks.Target
+	pending    map[webhooks.Lane][]string // ids in order
+}
+
+var _ Subject = (*Queue)(nil)
+
+// NewQueue returns an empty queue.
+func NewQueue() *Queue {
+	return &Queue{
+		deliveries: make(map[string]webhooks.Delivery),
+		attempts:   make(map[string][]webhooks.Attempt),
+		targets:    make(map[string]webhooks.Target),
+		pending:    make(map[webhooks.Lane][]string),
+	}
+}
+
+// Heads returns the oldest pending delivery of every lane after the given one.
+func (q *Queue) Heads(ctx context.Context, after webhooks.Lane, limit int) ([]webhooks.Delivery, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	lanes := slices.SortedFunc(maps.Keys(q.pending), compareLanes)
+	var heads []webhooks.Delivery
+	for _, l := range lanes {
+		if len(heads) < limit && compareLanes(l, after) > 0 {
+			heads = append(heads, q.deliveries[q.pending[l][0]])
+		}
+	}
+	return heads, nil
+}
+
+func compareLanes(a, b webhooks.Lane) int {
+	return cmp.Or(strings.Compare(a.EndpointID, b.EndpointID), strings.Compare(a.Stream, b.Stream))
+}
+
+// Next returns the pending deliveries of a lane, oldest first.
+func (q *Queue) Next(ctx context.Context, lane webhooks.Lane, limit int) ([]webhooks.Delivery, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var ds []webhooks.Delivery
+	for _, id := range q.pending[lane] {
+		if len(ds) < limit {
+			ds = append(ds, q.deliveries[id])
+		}
+	}
+	return ds, nil
+}
+
+// Record commits attempts and the states they lead to.
+func (q *Queue) Record(ctx context.Context, reports []webhooks.Report) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, r := range reports {
+		d, ok := q.deliveries[r.Delivery.ID]
+		if !ok || d.State != webhooks.Pending {
+			continue
+		}
+		if n := r.Attempt.Number; n > 0 {
+			known := slices.ContainsFunc(q.attempts[d.ID], func(a webhooks.Attempt) bool { return a.Number == n })
+			if known {
+				continue
+			}
+			q.attempts[d.ID] = append(q.attempts[d.ID], r.Attempt)
+		}
+		after := r.Delivery
+		d.State, d.Reason, d.Attempts, d.DueAt = after.State, after.Reason, after.Attempts, after.DueAt
+		d.EndedAt, d.Digest = after.EndedAt, after.Digest
+		q.deliveries[d.ID] = d
+		if d.State != webhooks.Pending {
+			lane := webhooks.Lane{EndpointID: d.EndpointID, Stream: d.Stream}
+			q.pending[lane] = slices.DeleteFunc(q.pending[lane], func(id string) bool { return id == d.ID })
+			if len(q.pending[lane]) == 0 {
+				delete(q.pending, lane)
+			}
+		}
+	}
+	return nil
+}
+
+// Target returns an endpoint, or webhooks.ErrNoTarget.
+func (q *Queue) Target(ctx context.Context, endpointID string) (webhooks.Target, error) {
+	if err := ctx.Err(); err != nil {
+		return webhooks.Target{}, err
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	t, ok := q.targets[endpointID]
+	if !ok {
+		return webhooks.Target{}, webhooks.ErrNoTarget
+	}
+	return t, nil
+}
+
+// Plan adds pending deliveries.
+func (q *Queue) Plan(_ context.Context, ds []webhooks.Delivery) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, d := range ds {
+		if _, known := q.deliveries[d.ID]; known {
+			return fmt.Errorf("delivery %s is planned already", d.ID)
+		}
+		q.deliveries[d.ID] = d
+		q.enqueue(d)
+	}
+	return nil
+}
+
+func (q *Queue) enqueue(d webhooks.Delivery) {
+	lane := webhooks.Lane{EndpointID: d.EndpointID, Stream: d.Stream}
+	q.pending[lane] = append(q.pending[lane], d.ID)
+	slices.SortFunc(q.pending[lane], func(a, b string) int {
+		x, y := q.deliveries[a], q.deliveries[b]
+		return cmp.Or(cmp.Compare(x.Position, y.Position), strings.Compare(x.Name, y.Name))
+	})
+}
+
+// Revive makes a delivery that has ended pending again, due at once, as a
+// redelivery by hand does.
+func (q *Queue) Revive(id string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	d := q.deliveries[id]
+	if d.State == webhooks.Pending {
+		return
+	}
+	d.State, d.Reason, d.EndedAt, d.Digest = webhooks.Pending, "", nil, nil
+	q.deliveries[id] = d
+	q.enqueue(d)
+}
+
+// SetTarget registers an endpoint or changes it.
+func (q *Queue) SetTarget(_ context.Context, endpointID string, t webhooks.Target) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.targets[endpointID] = t
+	return nil
+}
+
+// DeleteTarget deletes an endpoint.
+func (q *Queue) DeleteTarget(_ context.Context, endpointID string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.targets, endpointID)
+	return nil
+}
+
+// Delivery returns a delivery as it is now.
+func (q *Queue) Delivery(_ context.Context, id string) (webhooks.Delivery, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	d, ok := q.deliveries[id]
+	if !ok {
+		return d, fmt.Errorf("there is no delivery %s", id)
+	}
+	return d, nil
+}
+
+// Attempts returns the attempts of a delivery in order.
+func (q *Queue) Attempts(_ context.Context, deliveryID string) ([]webhooks.Attempt, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.attempts[deliveryID]), nil
+}
+
+// Deliveries returns all deliveries, those of a lane behind each other.
+func (q *Queue) Deliveries() []webhooks.Delivery {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.SortedFunc(maps.Values(q.deliveries), func(a, b webhooks.Delivery) int {
+		return cmp.Or(
+			strings.Compare(a.EndpointID, b.EndpointID), strings.Compare(a.Stream, b.Stream),
+			cmp.Compare(a.Position, b.Position), strings.Compare(a.Name, b.Name),
+		)
+	})
+}
