@@ -72,8 +72,11 @@ func (row EndpointRow) evolve(f webhooks.Fact, e endpoint.Event) EndpointRow {
 	row.Version, row.UpdatedAt = f.Version, f.Time
 	switch e := e.(type) {
 	case endpoint.Registered:
-		_, row.ID = splitStream(f)
-		row.Account, row.Settings, row.Number, row.CreatedAt = e.Account, e.Settings, f.Position, f.Time
+		_, id := splitStream(f)
+		row = EndpointRow{ // of a row that was there before the projection began anew nothing is left
+			ID: id, Account: e.Account, Settings: e.Settings, Number: f.Position,
+			Version: f.Version, CreatedAt: f.Time, UpdatedAt: f.Time,
+		}
 		if row.Account.ID == "" {
 			row.Account.ID = f.Recorded.Account
 		}

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
+
+	"verbatim/domain"
 
 	"verbatim/eventstore"
 	"verbatim/webhooks"
@@ -17,7 +20,7 @@ import (
 // kilobytes.
 const PageSize = 1000
 
-// MaxPoisonDetail bounds the text kept of why an event could not be projected.
+// MaxPoisonDetail bounds the bytes kept of why an event could not be projected.
 const MaxPoisonDetail = 1000
 
 // Group takes several projections over the log together: each event is read and
@@ -26,7 +29,8 @@ const MaxPoisonDetail = 1000
 // leaving out what it has seen. An event that a projection cannot take parks
 // its stream there; other streams, and the other projections, go on.
 //
-// One goroutine at a time uses a Group, but for Positions, Wait and Health.
+// One goroutine at a time uses a Group, but for Position, Positions, Wait and
+// Parked.
 type Group struct {
 	log   eventstore.Store
 	codec *eventstore.Codec
@@ -38,6 +42,7 @@ type Group struct {
 	rows    Rows
 	fresh   []Parked // parked since the last page
 	touched bool
+	stale   bool // not loaded since a page was dropped: what is remembered may be void
 
 	mu       sync.Mutex
 	position int64         // committed by all members
@@ -60,7 +65,7 @@ func NewGroup(
 ) *Group {
 	g := &Group{
 		log: log, codec: codec, store: store, clock: clock, slog: logger,
-		moved: make(chan struct{}), parked: make(map[parkedKey]Parked),
+		moved: make(chan struct{}), parked: make(map[parkedKey]Parked), stale: true,
 	}
 	for _, p := range ps {
 		g.members = append(g.members, &member{Projection: p})
@@ -69,8 +74,11 @@ func NewGroup(
 }
 
 // Load sets the group to where its projections have got. It is called before
-// anything else, and again after a page could not be committed.
+// anything else, and again after a page could not be committed. Until it has
+// succeeded nothing is projected: what a projection half remembers would be
+// wrong for good.
 func (g *Group) Load(ctx context.Context) error {
+	g.stale = true
 	checkpoints, err := g.store.Checkpoints(ctx)
 	if err != nil {
 		return fmt.Errorf("load checkpoints: %w", err)
@@ -93,8 +101,17 @@ func (g *Group) Load(ctx context.Context) error {
 		g.parked[parkedKey{p.Projection, p.Stream}] = p
 	}
 	g.mu.Unlock()
+	g.stale = false
 	g.advance()
 	return nil
+}
+
+// revive loads the group if that is still owed.
+func (g *Group) revive(ctx context.Context) error {
+	if !g.stale {
+		return nil
+	}
+	return g.Load(ctx)
 }
 
 func (g *Group) reset() {
@@ -146,11 +163,16 @@ func (g *Group) Parked() []Parked {
 }
 
 // Project takes the group over one event, into the open page. It never fails:
-// an event that a projection cannot take is parked.
+// an event that a projection cannot take is parked. A context that is done does
+// not end it in the middle: that somebody stops is no fault of the event.
 func (g *Group) Project(ctx context.Context, r *eventstore.Recorded) {
+	if g.stale {
+		return // it comes again behind the next Load
+	}
+	ctx = context.WithoutCancel(ctx)
 	g.touched = true
 	fact := webhooks.Fact{Recorded: r}
-	event, err := g.codec.Decode(r)
+	event, err := g.decode(r)
 	fact.Event = event
 	for _, m := range g.members {
 		if r.Position <= m.reached {
@@ -170,8 +192,20 @@ func (g *Group) Project(ctx context.Context, r *eventstore.Recorded) {
 	}
 }
 
-// project runs one projection on one event; what it had written when it failed
-// is taken back.
+// decode returns the event of r. An upcaster that panics makes it poison like
+// any other that does not decode.
+func (g *Group) decode(r *eventstore.Recorded) (e domain.Event, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			e, err = nil, fmt.Errorf("position %d: decode %s: panic: %v", r.Position, r.Type, v)
+		}
+	}()
+	return g.codec.Decode(r)
+}
+
+// project runs one projection on one event; the deliveries it had planned when
+// it failed are taken back. Other rows are written when nothing can fail any
+// more.
 func project(ctx context.Context, p Projection, f webhooks.Fact, rows *Rows) (err error) {
 	planned := len(rows.Deliveries)
 	defer func() {
@@ -195,7 +229,7 @@ func (g *Group) isParked(projection, stream string) bool {
 func (g *Group) park(projection string, r *eventstore.Recorded, poison error, attempts int) {
 	detail := poison.Error()
 	if len(detail) > MaxPoisonDetail {
-		detail = detail[:MaxPoisonDetail]
+		detail = strings.ToValidUTF8(detail[:MaxPoisonDetail], "") // the cut may be within a character
 	}
 	p := Parked{projection, r.Stream, r.Position, r.Version, detail, attempts, g.clock().UTC()}
 	g.slog.Error("a projection cannot take an event; its stream is parked there",
@@ -209,6 +243,9 @@ func (g *Group) park(projection string, r *eventstore.Recorded, poison error, at
 // Commit commits the open page. After an error the group is where it was
 // before the page, and the events of the page come again.
 func (g *Group) Commit(ctx context.Context) error {
+	if g.stale {
+		return errors.Join(errDropped, g.Load(ctx))
+	}
 	if !g.touched {
 		return nil
 	}
@@ -221,16 +258,14 @@ func (g *Group) Commit(ctx context.Context) error {
 	return g.commit(ctx, page)
 }
 
+var errDropped = errors.New("the page was dropped before it was committed; its events come again")
+
 func (g *Group) commit(ctx context.Context, page *Page) error {
-	err := g.store.CommitPage(ctx, page)
-	for _, m := range g.members {
-		m.Settle(err == nil)
+	if err := g.store.CommitPage(ctx, page); err != nil {
+		return errors.Join(fmt.Errorf("commit page: %w", err), g.drop(ctx))
 	}
-	if err != nil {
-		if rerr := g.Load(ctx); rerr != nil {
-			return errors.Join(fmt.Errorf("commit page: %w", err), rerr)
-		}
-		return fmt.Errorf("commit page: %w", err)
+	for _, m := range g.members {
+		m.Settle(true)
 	}
 	for _, m := range g.members {
 		m.committed = m.reached
@@ -242,9 +277,13 @@ func (g *Group) commit(ctx context.Context, page *Page) error {
 
 // Discard drops the open page.
 func (g *Group) Discard(ctx context.Context) error {
-	if !g.touched {
+	if !g.touched && !g.stale {
 		return nil
 	}
+	return g.drop(ctx)
+}
+
+func (g *Group) drop(ctx context.Context) error {
 	for _, m := range g.members {
 		m.Settle(false)
 	}
@@ -270,6 +309,9 @@ func (g *Group) advance() {
 // CatchUp projects everything up to the head straight from the log, a page at a
 // time. Between pages it looks whether the context is done.
 func (g *Group) CatchUp(ctx context.Context) error {
+	if err := g.revive(ctx); err != nil {
+		return err
+	}
 	inPage := 0
 	for r, err := range g.log.ReadLog(ctx, g.Position()) {
 		if err != nil {
@@ -293,13 +335,17 @@ func (g *Group) CatchUp(ctx context.Context) error {
 // that somebody asked for. A stream that fails again stays parked, with one
 // more attempt on record.
 func (g *Group) Retry(ctx context.Context, all bool) error {
+	if err := g.revive(ctx); err != nil {
+		return err
+	}
 	if err := g.Commit(ctx); err != nil {
 		return err
 	}
-	wanted, err := g.store.RetryWanted(ctx)
+	wantedBy := g.store.RetryWanted
 	if all {
-		wanted, err = g.store.Parked(ctx)
+		wantedBy = g.store.Parked
 	}
+	wanted, err := wantedBy(ctx)
 	if err != nil {
 		return fmt.Errorf("load parked streams: %w", err)
 	}
@@ -329,14 +375,14 @@ func (g *Group) retry(ctx context.Context, p Parked) error {
 	again := false
 	for r, err := range g.log.ReadStream(ctx, p.Stream, p.Version-1) {
 		if err != nil {
-			return errors.Join(fmt.Errorf("retry %s: %w", p.Stream, err), g.Load(ctx))
+			return errors.Join(fmt.Errorf("retry %s: %w", p.Stream, err), g.drop(ctx))
 		}
 		if r.Position > m.committed {
 			break
 		}
-		event, poison := g.codec.Decode(&r)
+		event, poison := g.decode(&r)
 		if poison == nil {
-			poison = project(ctx, m, webhooks.Fact{Recorded: &r, Event: event}, &g.rows)
+			poison = project(context.WithoutCancel(ctx), m, webhooks.Fact{Recorded: &r, Event: event}, &g.rows)
 		}
 		if poison != nil {
 			attempts := p.Attempts + 1
@@ -348,10 +394,19 @@ func (g *Group) retry(ctx context.Context, p Parked) error {
 			break
 		}
 	}
-	page := &Page{Rows: g.rows, Parked: g.fresh}
+	// The checkpoint stays where it is; that it still is there says that nobody
+	// else has gone on meanwhile.
+	page := &Page{
+		Checkpoints: []Checkpoint{{m.Name(), m.committed, m.committed}}, Rows: g.rows, Parked: g.fresh,
+	}
 	if !again {
 		page.Released = []Parked{p}
+	}
+	if err := g.commit(ctx, page); err != nil {
+		return err
+	}
+	if !again {
 		g.slog.Info("a parked stream goes on", "projection", p.Projection, "stream", p.Stream, "position", p.Position)
 	}
-	return g.commit(ctx, page)
+	return nil
 }

@@ -70,7 +70,7 @@ func (row InboxRow) evolve(f webhooks.Fact, e conversation.Event) InboxRow {
 	case conversation.TypingStarted, conversation.TypingStopped:
 		return row
 	case conversation.Read:
-		if e.By.Role != domain.Customer {
+		if e.By.Role == domain.Agent { // a bot has not seen it for anybody
 			row = row.readTo(e.UpTo)
 		}
 		return row

@@ -43,22 +43,32 @@ func NewPlan(
 // Name returns "webhooks".
 func (*Plan) Name() string { return "webhooks" }
 
-// Load folds the endpoints up to the checkpoint.
+// Load folds the endpoints up to the checkpoint; one that is parked here, up to
+// where it stands.
 func (p *Plan) Load(ctx context.Context, checkpoint int64) error {
 	p.endpoints = make(map[string]EndpointRow)
 	p.origins = make(map[string][2]string)
 	p.planned = nil
-	rows, err := p.store.EndpointRows(ctx)
+	parked, err := p.store.Parked(ctx)
 	if err != nil {
 		return err
 	}
-	for _, row := range rows {
-		stream := eventstore.StreamName("endpoint", row.ID)
+	stands := make(map[string]int64)
+	for _, at := range parked {
+		if at.Projection == p.Name() {
+			stands[at.Stream] = at.Version
+		}
+	}
+	streams, err := p.streams(ctx, checkpoint, parked)
+	if err != nil {
+		return err
+	}
+	for stream := range streams {
 		for r, err := range p.log.ReadStream(ctx, stream, 0) {
 			if err != nil {
 				return err
 			}
-			if r.Position > checkpoint {
+			if at, ok := stands[stream]; r.Position > checkpoint || ok && r.Version >= at {
 				break
 			}
 			event, err := p.codec.Decode(&r)
@@ -72,6 +82,46 @@ func (p *Plan) Load(ctx context.Context, checkpoint int64) error {
 	}
 	p.index()
 	return nil
+}
+
+// streams returns the streams of all endpoints there are up to the checkpoint.
+// The rows name those that the endpoints projection has taken; what it has not,
+// because it is behind or the stream is parked there, is found otherwise.
+func (p *Plan) streams(ctx context.Context, checkpoint int64, parked []Parked) (map[string]bool, error) {
+	streams := make(map[string]bool)
+	add := func(stream string) {
+		if kind, _ := eventstore.SplitStream(stream); kind == "endpoint" {
+			streams[stream] = true
+		}
+	}
+	rows, err := p.store.EndpointRows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		add(eventstore.StreamName("endpoint", row.ID))
+	}
+	for _, at := range parked {
+		add(at.Stream)
+	}
+	checkpoints, err := p.store.Checkpoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	from := checkpoints[(*Endpoints)(nil).Name()]
+	if from >= checkpoint {
+		return streams, nil
+	}
+	for r, err := range p.log.ReadLog(ctx, from) {
+		if err != nil {
+			return nil, err
+		}
+		if r.Position > checkpoint {
+			break
+		}
+		add(r.Stream)
+	}
+	return streams, nil
 }
 
 func (p *Plan) index() {
@@ -103,6 +153,9 @@ func (p *Plan) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error {
 	}
 	at := len(rows.Deliveries)
 	for _, ep := range p.accounts[f.Recorded.Account] {
+		if ep.Number > f.Position {
+			continue // f was parked when the endpoint was registered: it is older
+		}
 		if err := p.plan(ctx, f, ep, rows); err != nil {
 			return err
 		}

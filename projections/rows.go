@@ -139,8 +139,9 @@ type Projection interface {
 	// Load prepares the projection to go on behind that position.
 	Load(ctx context.Context, checkpoint int64) error
 	// Project adds to rows what f changes. An error parks the stream of f. It
-	// makes no network call and sees its own uncommitted rows only through
-	// rows.
+	// makes no network call, sees its own uncommitted rows only through rows, and
+	// writes and remembers nothing when it fails, but for deliveries, which are
+	// taken back.
 	Project(ctx context.Context, f webhooks.Fact, rows *Rows) error
 	// Settle says that the rows handed out since the last call were committed,
 	// or that they were dropped and what was remembered of them is void.

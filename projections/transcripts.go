@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"sync"
 
 	"verbatim/domain/conversation"
@@ -30,6 +31,8 @@ type Transcripts struct {
 	codec    *eventstore.Codec
 	dialects *webhooks.Dialects
 
+	limit int // TranscriptMemory
+
 	mu      sync.Mutex
 	streams map[string]*transcript
 	recent  *list.List // of *transcript, last used first
@@ -42,15 +45,36 @@ type transcript struct {
 	sync.Mutex
 
 	stream  string
-	cursors []*webhooks.History // by last use, newest first
+	cursors []*cursor // by last use, newest first
 	element *list.Element
 	size    int // counted in Transcripts.size
+}
+
+// cursor is a history that is kept, and how large it was when it was counted.
+type cursor struct {
+	webhooks.History
+	size   int
+	credit int // messages that may be looked at to count it again
+}
+
+// creditPerUse is how many messages a use of a history pays for counting them:
+// counting costs what a use costs at most, and a history is counted again
+// before it was used a sixty-fourth as often as it has messages.
+const creditPerUse = 64
+
+// used pays for a use that took the history on by so many events, and counts it
+// anew when enough was paid.
+func (c *cursor) used(events int64) {
+	c.credit += creditPerUse + int(events)
+	if c.size == 0 || c.credit >= len(c.Messages) {
+		c.size, c.credit = c.Size(), 0
+	}
 }
 
 // NewTranscripts returns histories from that log, and bodies in those dialects.
 func NewTranscripts(log eventstore.Store, codec *eventstore.Codec, dialects *webhooks.Dialects) *Transcripts {
 	return &Transcripts{
-		log: log, codec: codec, dialects: dialects,
+		log: log, codec: codec, dialects: dialects, limit: TranscriptMemory,
 		streams: make(map[string]*transcript), recent: list.New(),
 	}
 }
@@ -67,26 +91,39 @@ func (t *Transcripts) With(
 ) error {
 	tr := t.enter(stream)
 	defer t.leave(tr)
-	h := tr.cursorFor(version)
-	from := h.Conversation.Version
-	if from >= version {
-		from = version - 1 // read the last one again: it is wanted for itself
+	c := tr.cursorFor(version)
+	before := c.Conversation.Version
+	defer func() { c.used(c.Conversation.Version - before) }()
+	last, err := t.takeOn(ctx, &c.History, stream, version)
+	if err == nil && last == nil && before > 0 {
+		// There was nothing new: the last one is read again, for itself.
+		last, err = t.takeOn(ctx, &c.History, stream, before)
 	}
-	var last *webhooks.Fact
-	for r, err := range t.log.ReadStream(ctx, stream, from) {
+	if err != nil {
+		return fmt.Errorf("read %s: %w", stream, err)
+	}
+	return use(&c.History, last)
+}
+
+// takeOn takes h on to a version, or to the end if that comes first, and returns
+// the last event it read: the one of that version, if h was there already.
+func (t *Transcripts) takeOn(
+	ctx context.Context, h *webhooks.History, stream string, version int64,
+) (last *webhooks.Fact, err error) {
+	for r, err := range t.log.ReadStream(ctx, stream, min(h.Conversation.Version, version-1)) {
 		if err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
+			return nil, err
 		}
 		if r.Version > version {
 			break
 		}
 		event, err := t.codec.Decode(&r)
 		if err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
+			return nil, err
 		}
 		e, ok := event.(conversation.Event)
 		if !ok {
-			return fmt.Errorf("read %s: position %d: %s does not belong here", stream, r.Position, r.Type)
+			return nil, fmt.Errorf("position %d: %s does not belong here", r.Position, r.Type)
 		}
 		if r.Version > h.Conversation.Version {
 			h.Apply(&r, e)
@@ -96,7 +133,7 @@ func (t *Transcripts) With(
 			break
 		}
 	}
-	return use(h, last)
+	return last, nil
 }
 
 // Conversation returns a conversation as of a version without its messages, and
@@ -129,22 +166,26 @@ func (t *Transcripts) Body(ctx context.Context, d *webhooks.Delivery) ([]byte, e
 		body, err = dialect.AppendBody(nil, d.Name, *f, h, last)
 		return err
 	}
-	if kind, _ := eventstore.SplitStream(d.Stream); kind != "conversation" {
-		return body, t.withFact(ctx, d.Stream, d.Version, func(f *webhooks.Fact) error { return render(nil, f) })
+	if kind, _ := eventstore.SplitStream(d.Stream); kind == "conversation" {
+		err = t.With(ctx, d.Stream, d.Version, render)
+	} else {
+		err = t.withFact(ctx, d.Stream, d.Version, func(f *webhooks.Fact) error { return render(nil, f) })
 	}
-	err = t.With(ctx, d.Stream, d.Version, render)
-	return body, err
+	if err != nil {
+		return nil, err
+	}
+	return body, nil
 }
 
 // withFact calls use with one event of a stream that is no conversation.
 func (t *Transcripts) withFact(ctx context.Context, stream string, version int64, use func(*webhooks.Fact) error) error {
 	for r, err := range t.log.ReadStream(ctx, stream, version-1) {
 		if err != nil {
-			return err
+			return fmt.Errorf("read %s: %w", stream, err)
 		}
 		event, err := t.codec.Decode(&r)
 		if err != nil {
-			return err
+			return fmt.Errorf("read %s: %w", stream, err)
 		}
 		return use(&webhooks.Fact{Recorded: &r, Event: event})
 	}
@@ -153,25 +194,23 @@ func (t *Transcripts) withFact(ctx context.Context, stream string, version int64
 
 // cursorFor returns the furthest history that is not beyond the version: one to
 // take on, or a new one.
-func (tr *transcript) cursorFor(version int64) *webhooks.History {
+func (tr *transcript) cursorFor(version int64) *cursor {
 	best := -1
-	for i, h := range tr.cursors {
-		if h.Conversation.Version <= version && (best < 0 || h.Conversation.Version > tr.cursors[best].Conversation.Version) {
+	for i, c := range tr.cursors {
+		if c.Conversation.Version <= version && (best < 0 || c.Conversation.Version > tr.cursors[best].Conversation.Version) {
 			best = i
 		}
 	}
-	var h *webhooks.History
+	c := &cursor{}
 	if best >= 0 {
-		h = tr.cursors[best]
-		tr.cursors = append(tr.cursors[:best], tr.cursors[best+1:]...)
-	} else {
-		h = &webhooks.History{}
+		c = tr.cursors[best]
+		tr.cursors = slices.Delete(tr.cursors, best, best+1)
 	}
-	tr.cursors = append([]*webhooks.History{h}, tr.cursors...)
+	tr.cursors = slices.Insert(tr.cursors, 0, c)
 	if len(tr.cursors) > cursorsPerStream {
-		tr.cursors = tr.cursors[:cursorsPerStream]
+		tr.cursors = slices.Delete(tr.cursors, cursorsPerStream, len(tr.cursors))
 	}
-	return h
+	return c
 }
 
 func (t *Transcripts) enter(stream string) *transcript {
@@ -191,8 +230,8 @@ func (t *Transcripts) enter(stream string) *transcript {
 
 func (t *Transcripts) leave(tr *transcript) {
 	size := 0
-	for _, h := range tr.cursors {
-		size += h.Size()
+	for _, c := range tr.cursors {
+		size += c.size
 	}
 	tr.Unlock()
 	t.mu.Lock()
@@ -202,7 +241,7 @@ func (t *Transcripts) leave(tr *transcript) {
 	}
 	t.size += size - tr.size
 	tr.size = size
-	for t.size > TranscriptMemory && t.recent.Len() > 1 {
+	for t.size > t.limit && t.recent.Len() > 1 {
 		oldest := t.recent.Back().Value.(*transcript)
 		t.recent.Remove(oldest.element)
 		delete(t.streams, oldest.stream)

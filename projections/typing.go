@@ -2,6 +2,8 @@ package projections
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"verbatim/domain/conversation"
@@ -67,17 +69,26 @@ func NewExpirer(
 }
 
 // Step expires what is due, at most a batch, and returns how many there were
-// and when the next is due (zero if nobody types).
+// and when the next is due (zero if nobody types). One that cannot be expired
+// holds back none of the others.
 func (x *Expirer) Step(ctx context.Context) (expired int, next time.Time, err error) {
 	due, err := x.store.TypingDue(ctx, x.clock(), expiryBatch)
 	if err != nil {
 		return 0, time.Time{}, err
 	}
+	var failed []error
 	for _, d := range due {
 		if err := x.expire(ctx, d.Account, d.Conversation, d.AuthorID); err != nil {
-			return expired, time.Time{}, err
+			failed = append(failed, fmt.Errorf("expire typing in %s: %w", d.Conversation, err))
+			if ctx.Err() != nil {
+				break
+			}
+			continue
 		}
 		expired++
+	}
+	if len(failed) > 0 {
+		return expired, time.Time{}, errors.Join(failed...)
 	}
 	next, err = x.store.NextTyping(ctx)
 	return expired, next, err

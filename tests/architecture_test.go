@@ -112,7 +112,7 @@ func (r room) objection(folder, name, imported string) string {
 	default:
 		allowed := r.modules
 		if helper {
-			allowed = append(slices.Clone(allowed), "github.com/google/go-cmp")
+			allowed = append(slices.Clone(allowed), "github.com/google/go-cmp", "pgregory.net/rapid")
 		}
 		if !slices.ContainsFunc(allowed, func(m string) bool { return m == "..." || within(imported, m) }) {
 			return "this folder may not use that module"

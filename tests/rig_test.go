@@ -2,17 +2,23 @@ package tests_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"io"
 	"log/slog"
+	"net/http/httptest"
+	"net/netip"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
+	"verbatim/adapters/httpapi"
+	"verbatim/adapters/httpsender"
 	"verbatim/adapters/messaging"
 	"verbatim/adapters/sqlite"
 	"verbatim/domain"
+	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
 	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
@@ -33,6 +39,7 @@ type rig struct {
 	conversations *conversations
 	endpoints     *endpoints
 	group         *projections.Group
+	transcripts   *projections.Transcripts
 	planned       func([]webhooks.Delivery)
 }
 
@@ -47,36 +54,37 @@ func openRig(tb testing.TB) *rig {
 			tb.Error(err)
 		}
 	})
-	h := &rig{store: store, codec: eventstore.Catalogue()}
-	h.conversations = eventstore.NewAggregates(store, h.codec, time.Now,
+	r := &rig{store: store, codec: eventstore.Catalogue()}
+	r.transcripts = projections.NewTranscripts(store, r.codec, dialect.All())
+	r.conversations = eventstore.NewAggregates(store, r.codec, time.Now,
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
 		})
-	h.endpoints = eventstore.NewAggregates(store, h.codec, time.Now,
+	r.endpoints = eventstore.NewAggregates(store, r.codec, time.Now,
 		eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
 			Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
 		})
-	h.group = h.newGroup(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	return h
+	r.group = r.newGroup(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	return r
 }
 
-func (h *rig) newGroup(logger *slog.Logger) *projections.Group {
+func (r *rig) newGroup(logger *slog.Logger) *projections.Group {
 	planned := func(ds []webhooks.Delivery) {
-		if h.planned != nil {
-			h.planned(ds)
+		if r.planned != nil {
+			r.planned(ds)
 		}
 	}
-	return projections.NewGroup(h.store, h.codec, h.store, time.Now, logger,
-		projections.NewInbox(h.store), projections.NewTyping(nil), projections.NewEndpoints(h.store, nil),
-		projections.NewPlan(h.store, h.codec, h.store, dialect.All(), planned))
+	return projections.NewGroup(r.store, r.codec, r.store, time.Now, logger,
+		projections.NewInbox(r.store), projections.NewTyping(nil), projections.NewEndpoints(r.store, nil),
+		projections.NewPlan(r.store, r.codec, r.store, dialect.All(), planned))
 }
 
 // follow runs the projections until the test ends.
-func (h *rig) follow(tb testing.TB) {
+func (r *rig) follow(tb testing.TB) {
 	tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())
-	sub := messaging.New(messaging.Topic{DB: h.store.Readers(), Select: sqlite.SelectLog, Scan: sqlite.ScanEvent},
-		h.group, h.store.Events(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+	sub := messaging.New(messaging.Topic{DB: r.store.Readers(), Select: sqlite.SelectLog, Scan: sqlite.ScanEvent},
+		r.group, r.store.Events(), slog.New(slog.NewTextHandler(io.Discard, nil)))
 	ended := make(chan error, 1)
 	go func() { ended <- sub.Run(ctx) }()
 	tb.Cleanup(func() {
@@ -88,13 +96,13 @@ func (h *rig) follow(tb testing.TB) {
 }
 
 // caughtUp waits until everything in the log is projected.
-func (h *rig) caughtUp(tb testing.TB) {
+func (r *rig) caughtUp(tb testing.TB) {
 	tb.Helper()
-	head, err := h.store.Head(tb.Context())
+	head, err := r.store.Head(tb.Context())
 	if err != nil {
 		tb.Fatal(err)
 	}
-	if err := h.group.Wait(tb.Context(), head); err != nil {
+	if err := r.group.Wait(tb.Context(), head); err != nil {
 		tb.Fatal(err)
 	}
 }
@@ -108,9 +116,9 @@ func newID(tb testing.TB) string {
 	return id.String()
 }
 
-func (h *rig) do(tb testing.TB, id string, c conversation.Command) {
+func (r *rig) do(tb testing.TB, id string, c conversation.Command) {
 	tb.Helper()
-	_, err := h.conversations.Execute(context.Background(), eventstore.Order[conversation.State, conversation.Command]{
+	_, err := r.conversations.Execute(context.Background(), eventstore.Order[conversation.State, conversation.Command]{
 		Account: "default", ID: id, Command: c,
 		Metadata: eventstore.Metadata{Actor: "key:0123456789ab", Correlation: "0192f7a8c1d24e5f8a9b0c1d2e3f4a5b"},
 	})
@@ -119,10 +127,10 @@ func (h *rig) do(tb testing.TB, id string, c conversation.Command) {
 	}
 }
 
-func (h *rig) create(tb testing.TB) string {
+func (r *rig) create(tb testing.TB) string {
 	tb.Helper()
 	id := newID(tb)
-	h.do(tb, id, conversation.Create{
+	r.do(tb, id, conversation.Create{
 		Account: domain.Account{ID: "default", Number: 1, Name: "Default"},
 		Inbox:   domain.Inbox{ID: "default", Number: 1, Name: "Default"}, Channel: "api",
 		Customer: domain.Person{ID: newID(tb), Name: "Jon Snow", Email: "jon.snow@winterfell.com", Phone: "+48123456789"},
@@ -130,18 +138,22 @@ func (h *rig) create(tb testing.TB) string {
 	return id
 }
 
-func (h *rig) say(tb testing.TB, id string) {
+func (r *rig) say(tb testing.TB, id string) {
 	tb.Helper()
-	h.do(tb, id, conversation.PostMessage{
+	r.do(tb, id, conversation.PostMessage{
 		MessageID: newID(tb),
 		Text:      "Hello, I have a question about my last order: it has not arrived yet. Can you help me?",
 	})
 }
 
-func (h *rig) register(tb testing.TB, s endpoint.Settings) string {
+func (r *rig) register(tb testing.TB, s endpoint.Settings) string {
 	tb.Helper()
 	id := newID(tb)
-	_, err := h.endpoints.Execute(tb.Context(), eventstore.Order[endpoint.State, endpoint.Command]{
+	now := time.Now()
+	if err := r.store.AddSecret(tb.Context(), id, webhooks.NewSecret(rand.Reader), now, now); err != nil {
+		tb.Fatal(err)
+	}
+	_, err := r.endpoints.Execute(tb.Context(), eventstore.Order[endpoint.State, endpoint.Command]{
 		Account: "default", ID: id,
 		Command: endpoint.Register{Account: domain.Account{ID: "default"}, Settings: s},
 	})
@@ -158,4 +170,51 @@ func uuidV7(tb testing.TB) uuid.UUID {
 		tb.Fatal(err)
 	}
 	return id
+}
+
+// serveHTTP puts the HTTP interface before the rig and returns its URL and a
+// key for it.
+func (r *rig) serveHTTP(tb testing.TB) (url, key string) {
+	tb.Helper()
+	key = "operator"
+	api, err := httpapi.New(httpapi.Config{
+		Conversations: r.conversations, Endpoints: r.endpoints,
+		Contacts: eventstore.NewAggregates(r.store, r.codec, time.Now,
+			eventstore.Rules[contact.State, contact.Command, contact.Event]{
+				Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
+			}),
+		Log: r.store, Events: r.store.Events(), Transcripts: r.transcripts, Models: r.store, Access: noAccess{},
+		Projected: r.group, Dialects: dialect.All(), Codec: r.codec,
+		Key:       func(context.Context, string) (httpapi.Key, bool, error) { return httpapi.Key{}, false, nil },
+		AdminKeys: []string{key},
+	})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if err := r.store.AddAccount(tb.Context(), "default", "Default"); err != nil {
+		tb.Fatal(err)
+	}
+	server := httptest.NewServer(api)
+	tb.Cleanup(func() { api.Close(); server.Close() })
+	return server.URL, key
+}
+
+// noAccess is for rigs whose only key is the operator's.
+type noAccess struct{ httpapi.Access }
+
+// dispatch sends what is planned until the test ends.
+func (r *rig) dispatch(tb testing.TB) {
+	tb.Helper()
+	sender := httpsender.New(httpsender.Config{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	d := webhooks.NewDispatcher(r.store, r.transcripts, sender, time.Now, webhooks.Config{})
+	r.planned = d.Offer
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- d.Run(ctx) }()
+	tb.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
+			tb.Error("dispatcher:", err)
+		}
+	})
 }

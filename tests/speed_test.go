@@ -3,6 +3,11 @@ package tests_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -262,4 +267,104 @@ func skipTo(ctx context.Context, h *rig) error {
 		return err
 	}
 	return h.group.CatchUp(ctx)
+}
+
+// BenchmarkHTTP posts messages over HTTP by 64 clients and, in turns with it,
+// the same bodies to a server that reads them and answers as many bytes.
+// ×bare is the ratio of the two speeds.
+func BenchmarkHTTP(b *testing.B) {
+	const clients, chunk = 64, 4096
+	r := openRig(b)
+	r.follow(b)
+	url, key := r.serveHTTP(b)
+	answer := []byte(`{"id":"01931b3e-7c1f-7d2a-9d5e-0a6f3c2b1a00","number":123456,"version":1234,"created_at":"2026-11-21T07:20:47.123456Z"}`)
+	bare := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if _, err := io.Copy(io.Discard, req.Body); err != nil {
+			b.Error(err)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusCreated)
+		_, _ = w.Write(answer)
+	}))
+	b.Cleanup(bare.Close)
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: clients}}
+	b.Cleanup(client.CloseIdleConnections)
+	ids := r.createMany(b, clients)
+	post := func(base string, n int) time.Duration {
+		start := time.Now()
+		var wg sync.WaitGroup
+		for i, id := range ids {
+			wg.Go(func() {
+				for range n/clients + min(1, max(0, n%clients-i)) {
+					postMessage(b, client, base+"/v1/conversations/"+id+"/messages", key)
+				}
+			})
+		}
+		wg.Wait()
+		return time.Since(start)
+	}
+	var ours, theirs time.Duration
+	b.ResetTimer()
+	for done := 0; done < b.N; {
+		n := min(chunk, b.N-done)
+		done += n
+		ours += post(url, n)
+		theirs += post(bare.URL, n)
+	}
+	b.ReportMetric(float64(b.N)/ours.Seconds(), "posts/s")
+	b.ReportMetric(float64(b.N)/theirs.Seconds(), "bare/s")
+	b.ReportMetric(theirs.Seconds()/ours.Seconds(), "×bare")
+}
+
+func postMessage(tb testing.TB, client *http.Client, url, key string) {
+	tb.Helper()
+	const body = `{"text":"Hello, I have a question about my last order: it has not arrived yet. Can you help me?"}`
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		tb.Error(err)
+		return
+	}
+	req.Header.Set("Authorization", "Bearer "+key)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		tb.Error(err)
+		return
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || resp.StatusCode != http.StatusCreated {
+		tb.Error(resp.Status, err)
+	}
+}
+
+// BenchmarkWebhookLatency appends 20 messages a second and measures the time
+// from the command to the first byte at a receiver on this machine.
+func BenchmarkWebhookLatency(b *testing.B) {
+	r := openRig(b)
+	arrivals := make(chan time.Time, 1)
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { arrivals <- time.Now() }))
+	b.Cleanup(receiver.Close)
+	r.dispatch(b)
+	r.follow(b)
+	r.register(b, endpoint.Settings{
+		URL: receiver.URL, Dialect: "verbatim@1", Events: []string{"conversation.message_posted"}, History: "last:10",
+	})
+	id := r.create(b)
+	tick := time.NewTicker(time.Second / 20)
+	defer tick.Stop()
+	took := make([]time.Duration, 0, b.N)
+	for range b.N {
+		<-tick.C
+		start := time.Now()
+		r.say(b, id)
+		select {
+		case at := <-arrivals:
+			took = append(took, at.Sub(start))
+		case <-time.After(patience):
+			b.Fatal("no webhook came")
+		}
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
 }

@@ -70,8 +70,10 @@ const (
 	// again: an old secret signs at most so much longer than it should.
 	TargetAge = 30 * time.Second
 	// ScanPause lies between two searches for lanes that found no room in
-	// memory; such a lane may be late by that much.
+	// memory, and once more for every ScanPages that a search reads (10,000
+	// lanes, some 50 ms): so much later than due may their attempts be.
 	ScanPause = time.Second
+	ScanPages = 20
 	// Pause is how long the dispatcher waits after the queue failed it.
 	Pause = time.Second
 	// AttemptTimeout bounds rendering and sending together, as a last resort: a
@@ -208,7 +210,7 @@ func NewDispatcher(queue Queue, renderer Renderer, sender Sender, clock func() t
 		queue: queue, renderer: renderer, sender: sender, clock: clock, cfg: cfg,
 		wake:    make(chan struct{}, 1),
 		mailbox: mailbox{woken: make(map[string]struct{}), reload: make(map[Lane]struct{})},
-		lanes:   newLanes(cfg),
+		lanes:   newLanes(cfg.MaxLanes),
 	}
 }
 

@@ -193,8 +193,11 @@ func TestAFailingDeliveryIsTriedBySchedule(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, webhooks.Config{})
+		tail := "é"
 		b.answer = func(context.Context, webhooks.Request) webhooks.Outcome {
-			return webhooks.Outcome{Status: 500, Detail: "oh\x00\xff " + strings.Repeat("é", webhooks.MaxDetail)}
+			detail := "oh\x00 " + strings.Repeat(tail, webhooks.MaxDetail)
+			tail = "\xff"
+			return webhooks.Outcome{Status: 500, Detail: detail}
 		}
 		d := b.plan(b.target(1, nil), 1, 1)
 		start := time.Now()
@@ -375,6 +378,51 @@ func TestEndpointsThatHangLeaveRoomForTheOthers(t *testing.T) {
 		}
 		if time.Since(start) != 0 {
 			t.Errorf("after %v", time.Since(start))
+		}
+		b.end(stop)
+	})
+}
+
+// An endpoint that hangs, with more lanes than there is memory, does not fill it
+// for the others: neither for what is new, nor for what is found in the queue.
+func TestAnEndpointThatHangsLeavesMemoryForTheOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, webhooks.Config{MaxLanes: 20, Page: 7, Concurrency: 8, Grace: -1})
+		hangs, old, fresh := b.target(1, nil), b.target(2, nil), b.target(3, nil)
+		b.answer = func(ctx context.Context, r webhooks.Request) webhooks.Outcome {
+			if !strings.HasSuffix(r.URL, hangs) {
+				return webhooks.Outcome{Status: 200}
+			}
+			<-ctx.Done()
+			return webhooks.Outcome{Fault: webhooks.TimedOut}
+		}
+		position := int64(0)
+		plan := func(id string, lane int) webhooks.Delivery {
+			position++
+			return b.plan(id, lane, position)
+		}
+		for i := range 300 {
+			plan(hangs, i)
+		}
+		var ds []webhooks.Delivery
+		for i := range 50 {
+			ds = append(ds, plan(old, i))
+		}
+		stop := b.run()
+		var offered []webhooks.Delivery
+		for i := range 50 {
+			offered = append(offered, plan(fresh, i))
+		}
+		b.d.Offer(offered)
+		time.Sleep(10 * webhooks.ScanPause) // less than one attempt of the one that hangs
+		for _, d := range append(ds, offered...) {
+			if b.now(d).State != webhooks.Delivered {
+				t.Fatalf("position %d: %+v", d.Position, b.now(d))
+			}
+		}
+		if n := b.queue.count("heads"); n > 300 {
+			t.Errorf("%d pages were read", n)
 		}
 		b.end(stop)
 	})

@@ -170,6 +170,13 @@ func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
 		h.replace(e.MessageID, func(m Message) Message { return m.Edited(e.Text, r.Time) })
 	case conversation.MessageDeleted:
 		h.replace(e.MessageID, func(m Message) Message { return m.Deleted(r.Time) })
+	case conversation.Created, conversation.Closed, conversation.Reopened, conversation.StatusChanged,
+		conversation.Assigned, conversation.Unassigned, conversation.AttributesChanged, conversation.CustomerUpdated,
+		conversation.TypingStarted, conversation.TypingStopped,
+		conversation.Read, conversation.MessagePlayed, conversation.ActivityRecorded:
+		// No message is another for them.
+	default:
+		panic("webhooks: an event outside the closed set")
 	}
 }
 
@@ -277,13 +284,16 @@ func (h *History) Items(dialect string, last, maxBytes int, encode func(dst []by
 	return items
 }
 
-// Attribute keys under which a person, a message or a conversation carries the
-// values that one foreign format would otherwise derive.
-var formatKeys = []string{"closer", "talkus", "clarityflow", "chatwoot"}
-
-// OpenAttributes yields the attributes that are not addressed to one format.
+// OpenAttributes returns the attributes that are not addressed to one format:
+// under the name of a format, a person, a message or a conversation carries the
+// values that it would otherwise derive.
 func OpenAttributes(a domain.Attributes) domain.Attributes {
 	return slices.DeleteFunc(slices.Clone(a), func(at domain.Attribute) bool {
-		return slices.Contains(formatKeys, strings.ToLower(at.Key))
+		switch strings.ToLower(at.Key) {
+		case "closer", "talkus", "clarityflow", "chatwoot":
+			return true
+		default:
+			return false
+		}
 	})
 }

@@ -15,9 +15,9 @@ import (
 // lane is not in memory although it has something pending, outside says so, and
 // nothing that is offered for such a lane is believed to be its head.
 type lanes struct {
-	cfg     Config
+	most    int                // lanes that may be in memory
 	outlets map[string]*outlet // as many as there are endpoints
-	count   int                // of lanes
+	count   int                // lanes in memory now
 	queued  int                // deliveries over all of them
 	waiting laneHeap           // lanes whose time has not come, the next one first
 	thin    []*lane            // lanes to read on
@@ -28,6 +28,7 @@ type lanes struct {
 	unseen  time.Time // when the first of them is due
 	full    sweep     // through all lanes
 	swept   time.Time // when it last began
+	pages   int       // how many it read
 	left    bool      // lanes were left out since then
 	rescans []*outlet // outlets whose own lanes are to be read
 }
@@ -84,8 +85,8 @@ type lane struct {
 	lastName     string
 }
 
-func newLanes(cfg Config) lanes {
-	return lanes{cfg: cfg, outlets: make(map[string]*outlet), outside: true}
+func newLanes(most int) lanes {
+	return lanes{most: most, outlets: make(map[string]*outlet), outside: true}
 }
 
 func (s *lanes) outlet(id string) *outlet {
@@ -194,30 +195,64 @@ func (s *lanes) drain(l *lane, n int) {
 }
 
 // admit returns the lane, new in memory if it was not there, or nil if there is
-// no room for it. A lane that is due takes the place of one that is not.
+// no room for it.
 func (s *lanes) admit(key Lane, due, now time.Time) *lane {
 	o := s.outlet(key.EndpointID)
 	if l := o.lanes[key.Stream]; l != nil {
 		return l
 	}
-	if s.count >= s.cfg.MaxLanes {
-		if due.After(now) || len(s.waiting) == 0 {
+	if s.count >= s.most {
+		victim := s.victim(o, due, now)
+		if victim == nil {
 			s.leaveOut(due)
 			return nil
 		}
-		// A leaf of the heap: not the farthest, but far, and found at once.
-		victim := s.waiting[len(s.waiting)-1]
-		if !victim.at.After(now) {
-			s.leaveOut(due)
-			return nil
-		}
-		s.leaveOut(victim.at)
+		s.leaveOut(victim.queueDue())
 		s.drop(victim)
 	}
 	l := &lane{key: key, outlet: o, more: true}
 	o.lanes[key.Stream] = l
 	s.count++
 	return l
+}
+
+// victim returns the lane whose place in memory one of o that is due then may
+// take, or nil. What is due goes before what is not; of what is due, the
+// endpoint with the most lanes gives way to those with fewer, so that one which
+// hangs does not fill the memory for all.
+func (s *lanes) victim(o *outlet, due, now time.Time) *lane {
+	if due.After(now) {
+		return nil
+	}
+	if n := len(s.waiting); n > 0 && s.waiting[n-1].at.After(now) {
+		return s.waiting[n-1] // a leaf of the heap: not the farthest, but far, and found at once
+	}
+	largest := o
+	for _, other := range s.outlets {
+		n, most := len(other.lanes), len(largest.lanes)
+		if n > most || n == most && largest != o && other.id < largest.id {
+			largest = other
+		}
+	}
+	if len(largest.lanes) <= len(o.lanes)+1 {
+		return nil // nothing would be gained
+	}
+	for len(largest.ready) > 0 {
+		l := largest.ready[len(largest.ready)-1]
+		largest.ready = largest.ready[:len(largest.ready)-1]
+		if l.place == ready {
+			return l
+		}
+	}
+	return nil
+}
+
+// queueDue is when there is something to do for a lane.
+func (l *lane) queueDue() time.Time {
+	if l.place == waiting {
+		return l.at
+	}
+	return l.queue[0].DueAt
 }
 
 // leaveOut notes that a lane that is due then is not in memory.
@@ -348,27 +383,29 @@ func (d *Dispatcher) scan(ctx context.Context, now time.Time) bool {
 	}
 	if !d.full.active && !d.sweepAt().After(now) {
 		d.full = sweep{active: true}
-		d.swept, d.left = now, false
+		d.swept, d.pages, d.left = now, 0, false
 		d.unseen = never()
 	}
 	if !d.full.active || d.full.until.After(now) {
 		return false
 	}
+	d.pages++
 	if d.page(ctx, &d.full, "", now) && !d.full.active {
 		d.outside = d.left
 	}
 	return true
 }
 
-// sweepAt is when the next search for lanes outside makes sense.
+// sweepAt is when the next search for lanes outside makes sense. The more it
+// reads, the less often it is made.
 func (s *lanes) sweepAt() time.Time {
 	switch {
-	case !s.outside, s.count >= s.cfg.MaxLanes && len(s.waiting) == 0:
+	case !s.outside:
 		return never()
 	case s.swept.IsZero():
 		return time.Time{}
 	default:
-		return later(s.unseen, s.swept.Add(ScanPause))
+		return later(s.unseen, s.swept.Add(ScanPause*time.Duration(1+s.pages/ScanPages)))
 	}
 }
 
@@ -386,12 +423,14 @@ func (d *Dispatcher) page(ctx context.Context, s *sweep, only string, now time.T
 	}
 	s.until = time.Time{}
 	s.active = len(heads) == d.cfg.Page
+	full := false // for the endpoint of the head before
 	for i := range heads {
 		head := &heads[i]
 		if only != "" && head.EndpointID != only {
 			s.active = false
 			break
 		}
+		full = full && s.after.EndpointID == head.EndpointID
 		s.after = Lane{head.EndpointID, head.Stream}
 		d.read = max(d.read, head.Position)
 		o := d.outlet(head.EndpointID)
@@ -405,13 +444,18 @@ func (d *Dispatcher) page(ctx context.Context, s *sweep, only string, now time.T
 		if o.lanes[head.Stream] != nil {
 			continue // what is in memory is at least as new
 		}
-		if l := d.admit(s.after, head.DueAt, now); l != nil {
-			d.fill(l, []Delivery{*head})
-			d.settle(l)
+		l := d.admit(s.after, head.DueAt, now)
+		if l == nil {
+			full = full || !head.DueAt.After(now)
+			continue
 		}
+		d.fill(l, []Delivery{*head})
+		d.settle(l)
 	}
-	if o := d.outlets[s.after.EndpointID]; o != nil && o.asleep && only == "" {
-		s.after.Stream = lastStream // none of its lanes is of interest
+	// Where the page ends, there may be many more lanes of the same endpoint. If
+	// none of them would be taken, the search goes on behind them.
+	if o := d.outlets[s.after.EndpointID]; o != nil && (o.asleep || full) && only == "" {
+		s.after.Stream = lastStream
 	}
 	return true
 }

@@ -113,14 +113,14 @@ func Verify(secrets []string, get func(header string) string, body []byte, now t
 		if err != nil {
 			return err
 		}
-		want := mac(key, id, seconds, body)
+		// Compared as text: base64 writes the same bytes in several ways.
+		want := base64.StdEncoding.AppendEncode(nil, mac(key, id, seconds, body))
 		rest := signatures
 		for range MaxSignatures {
 			var one string
 			one, rest, _ = strings.Cut(rest, " ")
 			if encoded, ok := strings.CutPrefix(one, version1); ok {
-				got, err := base64.StdEncoding.DecodeString(encoded)
-				matched = matched || err == nil && hmac.Equal(got, want)
+				matched = hmac.Equal([]byte(encoded), want) || matched
 			}
 			if rest == "" {
 				break

@@ -380,9 +380,10 @@ func (w *world) checkLive() {
 	w.queue.fails = func() bool { return false }
 	defer func() { w.queue.fails = fails }()
 	// What a fault or a full memory put off comes back within these.
+	const soon = 4 * max(webhooks.ScanPause, webhooks.Pause)
 	for range 50 {
 		wait := w.idle()
-		if wait > max(webhooks.ScanPause, webhooks.Pause) {
+		if wait > soon {
 			break
 		}
 		w.now = w.now.Add(wait)
@@ -394,7 +395,7 @@ func (w *world) checkLive() {
 	wait := w.idle()
 	for _, h := range heads {
 		i := slices.IndexFunc(w.endpoints, func(r *receiver) bool { return r.id == h.EndpointID })
-		if r := w.endpoints[i]; !r.disabled && !h.DueAt.After(w.now) && wait > webhooks.ScanPause {
+		if r := w.endpoints[i]; !r.disabled && !h.DueAt.After(w.now) && wait > soon {
 			d, err := w.queue.Delivery(context.Background(), h.ID)
 			if err == nil && d.Attempts == h.Attempts && d.State == webhooks.Pending {
 				w.tb.Fatalf("position %d of %v is due since %v, and the dispatcher rests for %v", h.Position, laneOf(h), w.now.Sub(h.DueAt), wait)

@@ -109,7 +109,7 @@ func (s *Server) createConversation(ctx context.Context, in *createInput) (*crea
 	if err != nil {
 		return nil, err
 	}
-	out := &createdAnswer[conversationCreated]{ETag: etag(done.Version), Replayed: replayed(done.Replayed)}
+	out := &createdAnswer[conversationCreated]{Written: written(done.Version, done.Replayed)}
 	if out.Body.Conversation, err = s.conversationAsOf(ctx, done); err != nil {
 		return nil, err
 	}
@@ -253,7 +253,7 @@ func (s *Server) change(ctx context.Context, id string, cmd conversation.Command
 	if err != nil {
 		return nil, err
 	}
-	out := &answer[webhooks.Conversation]{ETag: etag(done.Version), Replayed: replayed(done.Replayed)}
+	out := &answer[webhooks.Conversation]{Written: written(done.Version, done.Replayed)}
 	out.Body, err = s.conversationAsOf(ctx, done)
 	return out, err
 }
@@ -329,8 +329,9 @@ func (s *Server) getConversation(ctx context.Context, in *getConversationInput) 
 		return nil, newProblem(http.StatusNotFound, "conversation.version_not_found",
 			"the conversation is at version "+strconv.FormatInt(version, 10)+"; at_version may be 1 to that")
 	}
-	if in.AtVersion > 0 {
-		version = in.AtVersion
+	version = in.AtVersion
+	if version == 0 {
+		version = projections.Newest
 	}
 	conv, _, err := s.cfg.Transcripts.Conversation(ctx, in.ID, version)
 	return &seen[webhooks.Conversation]{ETag: etag(conv.Version), Body: conv}, err
@@ -465,8 +466,8 @@ func (s *Server) recordActivity(ctx context.Context, in *recordActivityInput) (*
 	}
 	r := &done.Events[len(done.Events)-1]
 	return &answer[activityRecorded]{
-		ETag: etag(done.Version), Replayed: replayed(done.Replayed),
-		Body: activityRecorded{r.ID.String(), r.Position, done.Version},
+		Written: written(done.Version, done.Replayed),
+		Body:    activityRecorded{r.ID.String(), r.Position, done.Version},
 	}, nil
 }
 

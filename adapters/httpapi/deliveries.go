@@ -32,6 +32,7 @@ func (s *Server) deliveryRoutes() {
 	register(s, op, s.getPayload)
 }
 
+// DeliveryView is a delivery as its account sees it.
 type DeliveryView struct {
 	ID           string         `json:"id" example:"dlv_01931b3e7c1f8d2a9d5e0a6f3c2b1a00"`
 	WebhookID    string         `json:"webhook_id" doc:"The same over attempts, restarts and redeliveries."`
@@ -150,7 +151,7 @@ func (s *Server) getDelivery(ctx context.Context, in *pathDelivery) (*deliveryAn
 
 type payloadAnswer struct {
 	ContentType string `header:"Content-Type"`
-	WebhookID   string `header:"webhook-id"`
+	WebhookID   string `header:"webhook-id"` //nolint:tagliatelle // its name
 	Body        []byte
 }
 

@@ -21,22 +21,22 @@ type fileAnswer struct {
 }
 
 func (s *Server) docsRoutes() {
-	op := open("openapi", "/openapi.json", tagOperation, "Read this description", "OpenAPI 3.1, the same bytes as docs/openapi.json.")
+	op := open("openapi", "/openapi.json", "Read this description", "OpenAPI 3.1, the same bytes as docs/openapi.json.")
 	op.Responses = contentOf(mediaJSON, &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true})
 	register(s, op, func(context.Context, *struct{}) (*fileAnswer, error) {
 		return &fileAnswer{ContentType: mediaJSON, Body: s.openapi}, nil
 	})
-	op = open("docs", "/docs", tagOperation, "Read this description as a page", "It needs nothing but this server.")
+	op = open("docs", "/docs", "Read this description as a page", "It needs nothing but this server.")
 	op.Responses = contentOf("text/html", &huma.Schema{Type: huma.TypeString})
 	register(s, op, func(context.Context, *struct{}) (*fileAnswer, error) { return docsFile("index.html") })
 
-	op = open("docs-file", "/docs/{file}", tagOperation, "Load a part of the page", "")
+	op = open("docs-file", "/docs/{file}", "Load a part of the page", "")
 	op.Hidden = true
-	register(s, op, func(_ context.Context, in *struct {
-		File string `path:"file"`
-	}) (*fileAnswer, error) {
-		return docsFile(in.File)
-	})
+	register(s, op, func(_ context.Context, in *docsFileInput) (*fileAnswer, error) { return docsFile(in.File) })
+}
+
+type docsFileInput struct {
+	File string `path:"file"`
 }
 
 func contentOf(media string, schema *huma.Schema) map[string]*huma.Response {

@@ -59,6 +59,7 @@ func (s *Server) endpointRoutes() {
 		"Hold deliveries back", "They are kept, and flow when it is enabled. The body may be empty."), http.StatusOK), s.disableEndpoint)
 }
 
+// EndpointPath is the endpoint a request is about.
 type EndpointPath struct {
 	ID string `path:"id" doc:"Id of the endpoint." example:"01931b3e-7c1f-7d2a-9d5e-0a6f3c2b1a01"`
 }
@@ -139,7 +140,7 @@ func (s *Server) registerEndpoint(ctx context.Context, in *registerEndpointInput
 	}
 	row, err := s.endpointAsOf(ctx, done.Stream, done.Version)
 	return &createdAnswer[endpointRegistered]{
-		ETag: etag(done.Version), Replayed: replayed(done.Replayed), Location: "/v1/endpoints/" + row.ID,
+		Written: written(done.Version, done.Replayed), Location: "/v1/endpoints/" + row.ID,
 		Body: endpointRegistered{newEndpointView(&row), secret},
 	}, err
 }
@@ -210,11 +211,11 @@ func (s *Server) prepareRegistration(
 func checkHeaderValues(headers map[string]string) error {
 	seen := make(map[string]bool, len(headers))
 	for _, name := range slices.Sorted(maps.Keys(headers)) {
-		if canonical := http.CanonicalHeaderKey(name); seen[canonical] {
+		canonical := http.CanonicalHeaderKey(name)
+		if seen[canonical] {
 			return &domain.FieldError{Field: "headers." + name, Rule: "stands twice, in different case"}
-		} else {
-			seen[canonical] = true
 		}
+		seen[canonical] = true
 		value := headers[name]
 		if len(value) > maxHeaderValue {
 			return &domain.FieldError{Field: "headers." + name, Rule: "must be at most " + strconv.Itoa(maxHeaderValue) + " bytes"}
@@ -447,7 +448,7 @@ func (s *Server) endpointAnswer(done endpointDone, err error) func(context.Conte
 		}
 		row, err := s.endpointAsOf(ctx, done.Stream, done.Version)
 		return &answer[EndpointView]{
-			ETag: etag(done.Version), Replayed: replayed(done.Replayed), Body: newEndpointView(&row),
+			Written: written(done.Version, done.Replayed), Body: newEndpointView(&row),
 		}, err
 	}
 }
@@ -456,7 +457,7 @@ func (s *Server) deleteEndpoint(ctx context.Context, in *EndpointPath) (*doneAns
 	o := s.endpointOrder(callOf(ctx), in.ID)
 	o.Command = endpoint.Delete{}
 	done, err := s.executeEndpoint(ctx, o)
-	return &doneAnswer{ETag: etag(done.Version), Replayed: replayed(done.Replayed)}, err
+	return &doneAnswer{Written: written(done.Version, done.Replayed)}, err
 }
 
 type secretRotated struct {
@@ -499,8 +500,8 @@ func (s *Server) rotateSecret(ctx context.Context, in *EndpointPath) (*answer[se
 	}
 	_, id := eventstore.SplitStream(done.Stream)
 	return &answer[secretRotated]{
-		ETag: etag(done.Version), Replayed: replayed(done.Replayed),
-		Body: secretRotated{id, secret, rotated.PreviousUntil, done.Version},
+		Written: written(done.Version, done.Replayed),
+		Body:    secretRotated{id, secret, rotated.PreviousUntil, done.Version},
 	}, nil
 }
 

@@ -67,9 +67,10 @@ type eventLine struct {
 	Metadata map[string]any `json:"metadata,omitempty"`
 }
 
+// EventsQuery says where a page or a stream of events begins.
 type EventsQuery struct {
 	After       int64  `query:"after" minimum:"0" doc:"Only events behind this position."`
-	LastEventID int64  `header:"Last-Event-ID" minimum:"0" doc:"As after; what a stream sends that was interrupted."`
+	LastEventID int64  `header:"Last-Event-ID" minimum:"0" doc:"As after; what a stream sends that was interrupted."` //nolint:tagliatelle // its name
 	Cursor      string `query:"cursor" doc:"page.next of the page before."`
 	Limit       int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
 }
@@ -91,7 +92,7 @@ func (s *Server) listEvents(ctx context.Context, in *EventsQuery, stream string)
 	}
 	what := selection{callOf(ctx).account, stream}
 	if callOf(ctx).stream {
-		return &huma.StreamResponse{Body: func(hc huma.Context) { s.stream(hc, what, from.Position) }}, nil
+		return &huma.StreamResponse{Body: func(hc huma.Context) { s.stream(ctx, hc, what, from.Position) }}, nil
 	}
 	page, err := s.eventsPage(ctx, what, from, in.Limit)
 	if err != nil {
@@ -157,7 +158,7 @@ func (s *Server) eventsPage(ctx context.Context, what selection, from cursor, li
 
 // stream writes events as they happen until the client goes, the server closes
 // or the log cannot be read. The client then comes back with the last id it saw.
-func (s *Server) stream(hc huma.Context, what selection, after int64) {
+func (s *Server) stream(ctx context.Context, hc huma.Context, what selection, after int64) {
 	_, w := humago.Unwrap(hc)
 	out := newEventWriter(w)
 	defer out.end()
@@ -167,8 +168,8 @@ func (s *Server) stream(hc huma.Context, what selection, after int64) {
 	beat := time.NewTicker(s.cfg.Heartbeat)
 	defer beat.Stop()
 	f := &follower{Server: s, what: what, out: out, position: after, beat: beat.C}
-	if err := f.run(hc.Context()); err != nil && hc.Context().Err() == nil && !out.broken {
-		s.logInternal(hc.Context(), err)
+	if err := f.run(ctx); err != nil && ctx.Err() == nil && !out.broken {
+		s.logInternal(ctx, err)
 	}
 }
 
@@ -184,6 +185,13 @@ type follower struct {
 
 func (f *follower) run(ctx context.Context) error {
 	for {
+		select {
+		case <-f.closing:
+			return nil
+		case <-ctx.Done():
+			return nil
+		default:
+		}
 		page, moved, ok := f.tail.after(f.position, streamBatch)
 		if !ok {
 			if err := f.catchUp(ctx); err != nil {
@@ -204,14 +212,7 @@ func (f *follower) run(ctx context.Context) error {
 			return err
 		}
 		if len(page) > 0 {
-			moved = closedChannel()
-		}
-		select {
-		case <-f.closing:
-			return nil
-		case <-ctx.Done():
-			return nil
-		default:
+			continue
 		}
 		select {
 		case <-moved:
@@ -225,12 +226,6 @@ func (f *follower) run(ctx context.Context) error {
 			return nil
 		}
 	}
-}
-
-func closedChannel() <-chan struct{} {
-	ch := make(chan struct{})
-	close(ch)
-	return ch
 }
 
 // catchUp writes what is in the log already.
@@ -293,6 +288,8 @@ func newEventWriter(w http.ResponseWriter) *eventWriter {
 // open begins the answer, so that the client knows that it is connected before
 // anything has happened.
 func (o *eventWriter) open() error {
+	// A stream outlives the time in which a request must have been read.
+	_ = o.control.SetReadDeadline(time.Time{})
 	h := o.w.Header()
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no") // nginx would hold events back

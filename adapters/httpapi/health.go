@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"verbatim/projections"
 )
 
 // What the health routes say.
@@ -16,8 +18,8 @@ const (
 )
 
 func (s *Server) healthRoutes() {
-	register(s, open("livez", "/livez", tagOperation, "Does the process live?", "It asks nobody else."), s.livez)
-	op := open("readyz", "/readyz", tagOperation, "Can the process serve?",
+	register(s, open("livez", "/livez", "Does the process live?", "It asks nobody else."), s.livez)
+	op := open("readyz", "/readyz", "Can the process serve?",
 		"200 with the status ok, or degraded if a projection had to park a stream; 503 if it cannot serve.")
 	register(s, op, s.readyz)
 	doc := s.api.OpenAPI().Paths["/readyz"].Get
@@ -38,23 +40,13 @@ func (s *Server) livez(context.Context, *struct{}) (*livezAnswer, error) {
 }
 
 type readiness struct {
-	Status      string           `json:"status" enum:"ok,degraded"`
-	Version     string           `json:"version" doc:"Of the program."`
-	Detail      string           `json:"detail,omitempty" doc:"What is wrong."`
-	Head        int64            `json:"head" doc:"Last position in the log."`
-	Projected   int64            `json:"projected" doc:"Position that every projection has reached."`
-	Projections map[string]int64 `json:"projections" doc:"How far each has got."`
-	Parked      []parkedStream   `json:"parked" doc:"Streams that a projection could not take further."`
-}
-
-// parkedStream is a projections.Parked without the text of the error, which may
-// quote what people wrote: anyone may ask for the health.
-type parkedStream struct {
-	Projection string    `json:"projection"`
-	Stream     string    `json:"stream"`
-	Position   int64     `json:"position"`
-	Attempts   int       `json:"attempts"`
-	At         time.Time `json:"at"`
+	Status      string               `json:"status" enum:"ok,degraded"`
+	Version     string               `json:"version" doc:"Of the program."`
+	Detail      string               `json:"detail,omitempty" doc:"What is wrong."`
+	Head        int64                `json:"head" doc:"Last position in the log."`
+	Projected   int64                `json:"projected" doc:"Position that every projection has reached."`
+	Projections map[string]int64     `json:"projections" doc:"How far each has got."`
+	Parked      []projections.Parked `json:"parked" doc:"Streams that a projection could not take further."`
 }
 
 type readyzAnswer struct {
@@ -68,17 +60,17 @@ func (s *Server) readyz(ctx context.Context, _ *struct{}) (*readyzAnswer, error)
 	out := &readyzAnswer{Status: http.StatusOK}
 	out.Body = readiness{
 		Status: statusOK, Version: s.cfg.Version,
-		Projected: s.cfg.Projected.Position(), Parked: []parkedStream{},
+		Projected: s.cfg.Projected.Position(), Parked: []projections.Parked{},
 	}
 	failed := func(what string, err error) {
 		s.cfg.Logger.WarnContext(ctx, "not ready", "part", what, "error", err)
 		out.Status, out.Body.Status, out.Body.Detail = http.StatusServiceUnavailable, statusDegraded, what+" cannot be used"
 	}
 	for _, p := range s.cfg.Projected.Parked() {
-		out.Body.Parked = append(out.Body.Parked, parkedStream{p.Projection, p.Stream, p.Position, p.Attempts, p.At})
-		out.Body.Status, out.Body.Detail = statusDegraded, "a projection had to park a stream; the log says why"
+		out.Body.Parked = append(out.Body.Parked, p)
+		out.Body.Status, out.Body.Detail = statusDegraded, "a projection had to park a stream; verbatim projections retry tries it again"
 	}
-	slices.SortFunc(out.Body.Parked, func(a, b parkedStream) int {
+	slices.SortFunc(out.Body.Parked, func(a, b projections.Parked) int {
 		if a.Position != b.Position {
 			return int(a.Position - b.Position)
 		}

@@ -92,6 +92,7 @@ type Config struct {
 	Events      *eventstore.Bell // rings after commits; streams wake on it
 	Transcripts *projections.Transcripts
 	Models      ReadModels
+	Access      Access
 	Projected   Projected
 	Dialects    *webhooks.Dialects
 	Codec       *eventstore.Codec
@@ -131,6 +132,7 @@ func (c *Config) validate() error {
 		{"Events", c.Events == nil},
 		{"Transcripts", c.Transcripts == nil},
 		{"Models", c.Models == nil},
+		{"Access", c.Access == nil},
 		{"Projected", c.Projected == nil},
 		{"Dialects", c.Dialects == nil},
 		{"Codec", c.Codec == nil},
@@ -212,6 +214,7 @@ func (s *Server) routes() {
 	s.eventRoutes()
 	s.endpointRoutes()
 	s.deliveryRoutes()
+	s.operatorRoutes()
 	s.healthRoutes()
 	s.docsRoutes()
 	completeOpenAPI(s.api.OpenAPI())
@@ -255,7 +258,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *call) error {
 	}
 	// The only media types there are for an answer are decided here: huma's
 	// negotiation has nothing to choose from, and slips on some headers.
-	c.stream = strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+	c.stream = r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/event-stream")
 	r.Header.Del("Accept")
 	s.mux.ServeHTTP(w, r)
 	return nil

@@ -90,11 +90,3 @@ func (s *Server) wasDone(ctx context.Context, c *call) (bool, error) {
 	}
 	return err == nil, err
 }
-
-// replayed is the value of the header Idempotency-Replayed.
-func replayed(again bool) string {
-	if again {
-		return "true"
-	}
-	return ""
-}

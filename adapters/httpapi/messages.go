@@ -100,8 +100,8 @@ func (s *Server) postMessage(ctx context.Context, in *postMessageInput) (*answer
 		return nil, err
 	}
 	return &answer[messagePosted]{
-		ETag: etag(done.Version), Replayed: replayed(done.Replayed),
-		Body: messagePosted{posted.MessageID, r.Position, done.Version, r.Time},
+		Written: written(done.Version, done.Replayed),
+		Body:    messagePosted{posted.MessageID, r.Position, done.Version, r.Time},
 	}, nil
 }
 
@@ -139,13 +139,12 @@ func (s *Server) listMessages(ctx context.Context, in *listMessagesInput) (*list
 	if in.Cursor == "" && in.Before > 0 {
 		from.Version, from.Back = in.Before, true
 	}
-	version, err := s.own(ctx, in.ID)
-	if err != nil {
+	if _, err := s.own(ctx, in.ID); err != nil {
 		return nil, err
 	}
 	out := &listAnswer[webhooks.Message]{}
 	stream := eventstore.StreamName("conversation", in.ID)
-	err = s.cfg.Transcripts.With(ctx, stream, version, func(h *webhooks.History, _ *webhooks.Fact) error {
+	err = s.cfg.Transcripts.With(ctx, stream, projections.Newest, func(h *webhooks.History, _ *webhooks.Fact) error {
 		if from.Back {
 			out = messagesBefore(h.Messages, from.Version, in.Limit)
 		} else {
@@ -188,6 +187,7 @@ func firstFrom(ms []webhooks.Message, version int64) int {
 	return low
 }
 
+// MessagePath is the message a request is about.
 type MessagePath struct {
 	ConversationPath
 	MessageID string `path:"mid" doc:"Id of the message."`
@@ -235,7 +235,7 @@ func (s *Server) editMessage(ctx context.Context, in *editMessageInput) (*answer
 	if err != nil {
 		return nil, err
 	}
-	out := &answer[webhooks.Message]{ETag: etag(done.Version), Replayed: replayed(done.Replayed)}
+	out := &answer[webhooks.Message]{Written: written(done.Version, done.Replayed)}
 	err = s.cfg.Transcripts.With(ctx, done.Stream, done.Version, func(h *webhooks.History, _ *webhooks.Fact) error {
 		m := h.Message(in.MessageID)
 		if m == nil {
@@ -279,7 +279,7 @@ func personOf(value string) (domain.Person, error) {
 }
 
 func doneWith(done conversationDone, err error) (*doneAnswer, error) {
-	return &doneAnswer{ETag: etag(done.Version), Replayed: replayed(done.Replayed)}, err
+	return &doneAnswer{Written: written(done.Version, done.Replayed)}, err
 }
 
 type playMessageInput struct {

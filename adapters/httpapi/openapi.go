@@ -49,7 +49,7 @@ func encodeOpenAPI(api huma.API) ([]byte, error) {
 }
 
 // setUpHuma sets what huma keeps in variables of its own, once: what its errors
-// are, and that lists are lists and never null.
+// are, that lists are lists and never null, and that "Text" is not "text".
 //
 //nolint:gochecknoglobals // the variables are huma's; they must be set once in a process
 var setUpHuma = sync.OnceFunc(func() {
@@ -58,6 +58,7 @@ var setUpHuma = sync.OnceFunc(func() {
 	}
 	huma.NewErrorWithContext = humaProblem
 	huma.DefaultArrayNullable = false
+	huma.ValidateStrictCasing = true
 })
 
 // newHumaConfig returns a configuration without the routes and the "$schema"
@@ -97,7 +98,7 @@ func newHumaConfig() huma.Config {
 				Parameters: commonParameters(),
 				Responses:  map[string]*huma.Response{},
 				SecuritySchemes: map[string]*huma.SecurityScheme{
-					"key": {
+					"key": { //nolint:gosec // G101: what a key looks like is no key
 						Type: "http", Scheme: "bearer", BearerFormat: "vbt_<id>_<secret>",
 						Description: "A key acts for its account. The operator's key acts for the account named in the header " +
 							headerAccount + ", or for \"" + defaultAccount + "\".",
@@ -105,15 +106,20 @@ func newHumaConfig() huma.Config {
 				},
 			},
 		},
-		Formats: map[string]huma.Format{mediaJSON: {
-			Marshal: func(w io.Writer, v any) error {
-				enc := json.NewEncoder(w)
-				enc.SetEscapeHTML(false)
-				return enc.Encode(v)
-			},
-			Unmarshal: unmarshal,
-		}},
+		// The second name is how huma looks up what ends in +json.
+		Formats:       map[string]huma.Format{mediaJSON: jsonFormat(), "json": jsonFormat()},
 		DefaultFormat: mediaJSON,
+	}
+}
+
+func jsonFormat() huma.Format {
+	return huma.Format{
+		Marshal: func(w io.Writer, v any) error {
+			enc := json.NewEncoder(w)
+			enc.SetEscapeHTML(false)
+			return enc.Encode(v)
+		},
+		Unmarshal: unmarshal,
 	}
 }
 
@@ -170,7 +176,9 @@ func commonParameters() map[string]*huma.Param {
 	}
 }
 
-func commonParameter(name string) *huma.Param { return &huma.Param{Ref: "#/components/parameters/" + name} }
+func commonParameter(name string) *huma.Param {
+	return &huma.Param{Ref: "#/components/parameters/" + name}
+}
 
 // withErrors returns op with more statuses that it may answer.
 func withErrors(op huma.Operation, statuses ...int) huma.Operation {
@@ -185,9 +193,9 @@ func withStatus(op huma.Operation, status int) huma.Operation {
 }
 
 // open returns an operation that anyone may call.
-func open(id, path, tag, summary, description string) huma.Operation {
+func open(id, path, summary, description string) huma.Operation {
 	return huma.Operation{
-		Method: http.MethodGet, OperationID: id, Path: path, Tags: []string{tag}, Summary: summary, Description: description,
+		Method: http.MethodGet, OperationID: id, Path: path, Tags: []string{tagOperation}, Summary: summary, Description: description,
 	}
 }
 
@@ -302,29 +310,40 @@ func (patch[T]) Schema(r huma.Registry) *huma.Schema {
 	return &s
 }
 
+// Written is in every answer to a write.
+type Written struct {
+	ETag     string `header:"ETag" doc:"Version of the stream after it, in quotes."` //nolint:tagliatelle // its name
+	Replayed string `header:"Idempotency-Replayed" doc:"true if this is the first answer again."`
+}
+
+func written(version int64, again bool) Written {
+	w := Written{ETag: etag(version)}
+	if again {
+		w.Replayed = "true"
+	}
+	return w
+}
+
 // answer is what a write is answered with.
 type answer[B any] struct {
-	ETag     string `header:"ETag" doc:"Version of the stream after it, in quotes."`
-	Replayed string `header:"Idempotency-Replayed" doc:"true if this is the first answer again."`
-	Body     B
+	Written
+
+	Body B
 }
 
 // createdAnswer is an answer that says where the new thing is.
 type createdAnswer[B any] struct {
-	ETag     string `header:"ETag" doc:"Version of the stream after it, in quotes."`
-	Replayed string `header:"Idempotency-Replayed" doc:"true if this is the first answer again."`
+	Written
+
 	Location string `header:"Location" doc:"Path of what was made."`
 	Body     B
 }
 
 // doneAnswer is an answer of which nothing but the version is of interest.
-type doneAnswer struct {
-	ETag     string `header:"ETag" doc:"Version of the stream after it, in quotes."`
-	Replayed string `header:"Idempotency-Replayed" doc:"true if this is the first answer again."`
-}
+type doneAnswer struct{ Written }
 
 // seen is the answer to a query about a stream.
 type seen[B any] struct {
-	ETag string `header:"ETag" doc:"Version of the stream, in quotes."`
+	ETag string `header:"ETag" doc:"Version of the stream, in quotes."` //nolint:tagliatelle // its name
 	Body B
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"strconv"
 	"strings"
@@ -26,7 +27,7 @@ const (
 
 // A Problem is why a request was not done (RFC 9457). Code is stable; Detail
 // says what would have worked.
-type Problem struct {
+type Problem struct { //nolint:errname // it is what RFC 9457 calls it
 	Type           string         `json:"type" doc:"Always about:blank; the code says what it is." example:"about:blank"`
 	Title          string         `json:"title" doc:"The status in words." example:"Conflict"`
 	Status         int            `json:"status" doc:"The HTTP status." example:"409"`
@@ -196,7 +197,12 @@ func advice(r domain.Refusal) string {
 func (s *Server) problem(ctx context.Context, err error) *Problem {
 	c := callOf(ctx)
 	p, internal := problemOf(err, c)
-	if internal {
+	switch {
+	case !internal:
+	case ctx.Err() != nil:
+		// The client is gone, and with it what was under way for it.
+		p, _ = problemOf(context.Canceled, c)
+	default:
 		s.logInternal(ctx, err)
 	}
 	p.RequestID = c.requestID
@@ -212,9 +218,7 @@ func (s *Server) logInternal(ctx context.Context, err error) {
 // writeProblem answers a request that did not reach its handler.
 func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error) {
 	p := s.problem(r.Context(), err)
-	for name, values := range p.headers {
-		w.Header()[name] = values
-	}
+	maps.Copy(w.Header(), p.headers)
 	w.Header().Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)
 	body, err := json.Marshal(p)

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"verbatim/domain/contact"
 	"verbatim/eventstore"
 )
 
@@ -117,6 +118,10 @@ func (t *tail) read() error {
 func (t *tail) add(r eventstore.Recorded) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if r.Type == (contact.Erased{}).EventType() {
+		// What was erased in the log must not live on here.
+		t.events, t.bytes, t.from = nil, 0, r.Position-1
+	}
 	t.events = append(t.events, r)
 	t.bytes += len(r.Data)
 	drop := 0

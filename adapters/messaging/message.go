@@ -89,11 +89,19 @@ func Event(m *message.Message) (eventstore.Recorded, error) {
 }
 
 // quiet passes Watermill's errors on and drops the rest: it is called several
-// times a message, and With would format its fields each time.
-type quiet struct{ slog *slog.Logger }
+// times a message, and With would format its fields each time. Once the run ends
+// it says nothing: Watermill takes the orderly end of its handlers for an error.
+type quiet struct {
+	slog   *slog.Logger
+	ending <-chan struct{}
+}
 
 func (q quiet) Error(msg string, err error, fields watermill.LogFields) {
-	q.slog.Error("watermill: "+msg, "error", err, "fields", fields)
+	select {
+	case <-q.ending:
+	default:
+		q.slog.Error("watermill: "+msg, "error", err, "fields", fields)
+	}
 }
 func (quiet) Info(string, watermill.LogFields)  {}
 func (quiet) Debug(string, watermill.LogFields) {}

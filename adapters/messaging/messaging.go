@@ -26,8 +26,9 @@ const (
 	topic = "events"
 	// consumerGroup is the name of the projections as a reader of it.
 	consumerGroup = "projections"
-	// fallbackPoll is how long a reader waits that nobody woke. The bell wakes
-	// it in well under a millisecond; this is for what another process wrote.
+	// fallbackPoll is how often a reader looks that nobody woke. The bell wakes
+	// it in well under a millisecond; this is for what another process wrote, and
+	// for parked streams that somebody asked to try again.
 	fallbackPoll = time.Second
 	// retryPause keeps a database that fails from being asked without a pause.
 	retryPause = time.Second
@@ -58,6 +59,11 @@ type Subscription struct {
 	bell  *eventstore.Bell
 	slog  *slog.Logger
 
+	// Set by tests: when the fallback poll comes round, and the pause after an
+	// error.
+	polls <-chan time.Time
+	pause time.Duration
+
 	// The subscriber's goroutine commits pages, the router's projects events;
 	// they take turns, but for the moment in which a subscription is closed.
 	mu    sync.Mutex
@@ -66,19 +72,16 @@ type Subscription struct {
 
 // New returns a subscription of group to the log, woken by bell.
 func New(t Topic, group *projections.Group, bell *eventstore.Bell, logger *slog.Logger) *Subscription {
-	return &Subscription{topic: t, group: group, bell: bell, slog: logger}
+	return &Subscription{topic: t, group: group, bell: bell, slog: logger, pause: retryPause}
 }
 
 // Run loads the group, takes up what was parked, catches up straight from the
 // log, and then follows it until the context is done; a page that is open then
 // is committed first. It returns nil after an orderly end.
 func (s *Subscription) Run(ctx context.Context) error {
-	if err := s.group.Load(ctx); err != nil {
-		return err
-	}
-	err := s.group.Retry(ctx, true)
-	if err == nil {
-		err = s.group.CatchUp(ctx)
+	err := s.begin(ctx)
+	for errors.Is(err, projections.ErrLostCheckpoint) && ctx.Err() == nil {
+		err = s.begin(ctx) // somebody else has got further, and is not waited for
 	}
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // an orderly end; what was caught up is committed
@@ -89,17 +92,36 @@ func (s *Subscription) Run(ctx context.Context) error {
 	return s.follow(ctx)
 }
 
+// begin takes the group to the head straight from the log.
+func (s *Subscription) begin(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.group.Load(ctx); err != nil {
+		return err
+	}
+	if err := s.group.Retry(ctx, true); err != nil {
+		return err
+	}
+	return s.group.CatchUp(ctx)
+}
+
 func (s *Subscription) follow(ctx context.Context) error {
 	latch, stop := s.bell.Listen()
 	defer stop()
+	polls := s.polls
+	if polls == nil {
+		ticker := time.NewTicker(fallbackPoll)
+		defer ticker.Stop()
+		polls = ticker.C
+	}
 	noDeadline := time.Duration(0) // half-done work would be committed at a deadline
-	logger := quiet{s.slog}
+	logger := quiet{s.slog, ctx.Done()}
 	subscriber, err := wsql.NewSubscriber(beginner{s}, wsql.SubscriberConfig{
 		ConsumerGroup:  consumerGroup,
 		AckDeadline:    &noDeadline,
 		SchemaAdapter:  schema{s.topic, s.group},
 		OffsetsAdapter: offsets{s.group},
-		BackoffManager: &waiter{ctx: ctx, sub: s, latch: latch},
+		BackoffManager: &waiter{ctx: ctx, sub: s, latch: latch, polls: polls},
 	}, logger)
 	if err != nil {
 		return fmt.Errorf("make subscriber: %w", err)
@@ -116,6 +138,11 @@ func (s *Subscription) follow(ctx context.Context) error {
 	ended := make(chan error, 1)
 	go func() { ended <- router.Run(context.WithoutCancel(ctx)) }()
 	select {
+	case <-router.Running(): // before that, closing would wait for handlers that never begin
+	case err = <-ended:
+		return fmt.Errorf("start router: %w", err)
+	}
+	select {
 	case err = <-ended:
 		return errors.Join(errors.New("the router stopped by itself"), err)
 	case <-ctx.Done():
@@ -124,7 +151,8 @@ func (s *Subscription) follow(ctx context.Context) error {
 }
 
 // handle projects one message. It never fails: an event that a projection
-// cannot take is parked by the group.
+// cannot take is parked by the group. A message for which the subscriber waits
+// no longer is left: its page has ended without it, and it comes again.
 func (s *Subscription) handle(m *message.Message) error {
 	r, err := Event(m)
 	if err != nil {
@@ -132,6 +160,9 @@ func (s *Subscription) handle(m *message.Message) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if m.Context().Err() != nil {
+		return nil //nolint:nilerr // nobody hears of it
+	}
 	s.group.Project(m.Context(), &r)
 	s.count++
 	return nil
@@ -171,7 +202,7 @@ func (s *Subscription) catchUp(ctx context.Context) (int, error) {
 func (s *Subscription) retry(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.group.Retry(ctx, false); err != nil {
+	if err := s.group.Retry(ctx, false); err != nil && ctx.Err() == nil {
 		s.slog.Error("parked streams could not be tried again", "error", err)
 	}
 }
@@ -182,6 +213,7 @@ type waiter struct {
 	ctx   context.Context //nolint:containedctx // of the run; Watermill hands none on
 	sub   *Subscription
 	latch <-chan struct{}
+	polls <-chan time.Time
 }
 
 // HandleError returns at once if there is more to read, and when there is.
@@ -191,17 +223,21 @@ func (w *waiter) HandleError(_ watermillLogger, noMessage bool, err error) time.
 	}
 	if err != nil {
 		w.sub.slog.Error("a page could not be projected; it is tried again", "error", err)
-		w.wait(nil, retryPause)
+		w.pause(w.sub.pause)
 		return 0
 	}
 	if noMessage {
-		if !w.wait(w.latch, fallbackPoll) {
+		select {
+		case <-w.latch:
+		case <-w.polls:
 			w.sub.retry(w.ctx)
+		case <-w.ctx.Done():
 		}
 		return 0
 	}
-	for n := w.sub.takeCount(); n >= busyPage; {
-		if n < projections.PageSize && !w.pause() {
+	w.poll()
+	for n := w.sub.takeCount(); n >= busyPage; w.poll() {
+		if n < projections.PageSize && !w.pause(busyPause) {
 			return 0
 		}
 		if n, err = w.sub.catchUp(w.ctx); err != nil {
@@ -211,29 +247,24 @@ func (w *waiter) HandleError(_ watermillLogger, noMessage bool, err error) time.
 	return 0
 }
 
-// pause returns false if the subscription ends.
-func (w *waiter) pause() bool {
-	timer := time.NewTimer(busyPause)
-	defer timer.Stop()
+// poll does what is due at a poll. A log in which something happens all the time
+// must not keep it from coming round.
+func (w *waiter) poll() {
 	select {
-	case <-w.ctx.Done():
-		return false
-	case <-timer.C:
-		return true
+	case <-w.polls:
+		w.sub.retry(w.ctx)
+	default:
 	}
 }
 
-// wait returns true if the latch was set, false if time ran out or the
-// subscription ends.
-func (w *waiter) wait(latch <-chan struct{}, most time.Duration) bool {
-	timer := time.NewTimer(most)
+// pause returns false if the subscription ends.
+func (w *waiter) pause(d time.Duration) bool {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-latch:
-		return true
 	case <-w.ctx.Done():
-		return true
-	case <-timer.C:
 		return false
+	case <-timer.C:
+		return true
 	}
 }

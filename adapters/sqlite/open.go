@@ -117,7 +117,11 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 			return nil, err
 		}
 	}
-	if err := checkMark(ctx, file, o.ReadOnly); err != nil {
+	marked, err := hasMark(ctx, file)
+	if err == nil && o.ReadOnly && !marked {
+		err = ErrNotOurs
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
 	if s.read, err = sql.Open("sqlite3", dsn(file, "_query_only=1")); err != nil {
@@ -138,7 +142,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
 	s.write.SetMaxOpenConns(1)
-	if err := s.migrate(ctx); err != nil {
+	if err := s.migrate(ctx, marked); err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
 	if err := s.checkTail(ctx); err != nil {
@@ -226,33 +230,37 @@ func Serving(dir string) (ServerInfo, bool) {
 	return info, true
 }
 
-// checkMark refuses a file that is not ours. It has a connection of its own,
-// which cannot write: the pragmas of the others would turn a stranger's file to
-// write-ahead logging. Without a mark only an empty file is ours, to fill.
-func checkMark(ctx context.Context, file string, readOnly bool) (err error) {
+// hasMark reports whether the file is marked as ours, and refuses one that is
+// somebody else's: without a mark only an empty one is ours, to fill. It has a
+// connection of its own, which cannot write: the pragmas of the others would
+// turn a stranger's file to write-ahead logging.
+func hasMark(ctx context.Context, file string) (marked bool, err error) {
 	db, err := sql.Open("sqlite3", uri(file)+"?mode=ro&_busy_timeout=5000")
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	var id, tables int64
 	err = db.QueryRowContext(ctx, "SELECT (SELECT application_id FROM pragma_application_id), (SELECT count(*) FROM sqlite_schema)").
 		Scan(&id, &tables)
-	if code(err) == sqlite3.ErrNotADB {
-		return ErrNotOurs
+	switch {
+	case code(err) == sqlite3.ErrNotADB:
+		return false, ErrNotOurs
+	case err != nil:
+		return false, fmt.Errorf("read the file's mark: %w", err)
+	case id == applicationID:
+		return true, nil
+	case tables > 0:
+		return false, ErrNotOurs
 	}
-	if err != nil {
-		return fmt.Errorf("read the file's mark: %w", err)
-	}
-	if id != applicationID && (tables > 0 || readOnly) {
-		return ErrNotOurs
-	}
-	return nil
+	return false, nil
 }
 
-func (s *Store) migrate(ctx context.Context) error {
-	if _, err := s.write.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
-		return fmt.Errorf("mark the file: %w", err)
+func (s *Store) migrate(ctx context.Context, marked bool) error {
+	if !marked {
+		if _, err := s.write.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", applicationID)); err != nil {
+			return fmt.Errorf("mark the file: %w", err)
+		}
 	}
 	p, _, err := schema(ctx, s.write)
 	if err != nil {

@@ -266,7 +266,7 @@ func TestOtherSchema(t *testing.T) {
 			if _, err := sqlite.Open(t.Context(), dir, sqlite.Options{}); !tt.serve(err) {
 				t.Errorf("it opens with %v", err)
 			}
-			if fingerprint(t, file) != before {
+			if tt.name == "newer" && fingerprint(t, file) != before {
 				t.Error("the file is another")
 			}
 		})

@@ -272,6 +272,9 @@ func (w *writer) alone(j *job) error {
 		return w.tx.run("RELEASE job")
 	}
 	w.tx.rows = w.tx.rows[:0]
+	if w.tx.conn.AutoCommit() {
+		return err // SQLite itself rolled everything back: the disk is full, or worse
+	}
 	if j.commit != nil && isDuplicate(err) {
 		err = eventstore.ErrDuplicate
 	}

@@ -117,9 +117,9 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 			eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
 				Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
 			}),
-		Log: a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Projected: group,
-		Dialects: dialects, Codec: codec,
-		Key:       a.key,
+		Log: a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Access: access{a.store},
+		Projected: group, Dialects: dialects, Codec: codec,
+		Key:       access{a.store}.Key,
 		AdminKeys: []string{cfg.AdminKey, a.token},
 		CheckURL:  func(url string) error { return httpsender.CheckURL(url, cfg.allowPrefixes) },
 		Ready:     a.store.Ping,
@@ -151,14 +151,8 @@ func (a *app) prepareAccess(ctx context.Context) error {
 		return err
 	}
 	a.firstKey = plain
-	return a.store.AddKey(ctx, sqlite.APIKey{
-		ID: key.ID, Account: defaultAccount, Name: "first key", Hash: key.Hash, CreatedAt: time.Now(),
-	})
-}
-
-func (a *app) key(ctx context.Context, id string) (httpapi.Key, bool, error) {
-	k, found, err := a.store.Key(ctx, id)
-	return httpapi.Key(k), found, err
+	key.Account, key.Name, key.CreatedAt = defaultAccount, "first key", time.Now()
+	return access{a.store}.AddKey(ctx, key)
 }
 
 func (a *app) wakeExpirer() {
@@ -250,4 +244,28 @@ func (a *app) close() error {
 		errs = append(errs, a.store.Close())
 	}
 	return errors.Join(errs...)
+}
+
+// access gives the HTTP interface the store's keys in its own words.
+type access struct{ *sqlite.Store }
+
+// Key returns a key by its id, and whether there is one.
+func (a access) Key(ctx context.Context, id string) (httpapi.Key, bool, error) {
+	k, found, err := a.Store.Key(ctx, id)
+	return httpapi.Key(k), found, err
+}
+
+// Keys returns all keys.
+func (a access) Keys(ctx context.Context) ([]httpapi.Key, error) {
+	kept, err := a.Store.Keys(ctx)
+	keys := make([]httpapi.Key, len(kept))
+	for i := range kept {
+		keys[i] = httpapi.Key(kept[i])
+	}
+	return keys, err
+}
+
+// AddKey keeps a key.
+func (a access) AddKey(ctx context.Context, k httpapi.Key) error {
+	return a.Store.AddKey(ctx, sqlite.APIKey(k))
 }

@@ -173,8 +173,10 @@ func keys(ctx context.Context, sh *shell, args []string) error {
 			fs.StringVar(&accountName, "account-name", "", "name of the account, if it is made with this key")
 		}
 		return act(ctx, sh, name, rest, nil, define, func(c *client, _ []string) error {
+			account := c.account
+			c.account = defaultAccount // the other one may not be there yet
 			return sh.callAndPrint(ctx, c, http.MethodPost, "/v1/keys",
-				map[string]string{"account": c.account, "account_name": accountName, "name": label})
+				map[string]string{"account": account, "account_name": accountName, "name": label})
 		})
 	default:
 		return act(ctx, sh, name, rest, []string{"ID"}, nil, func(c *client, names []string) error {

@@ -264,15 +264,11 @@ func (s State) setTyping(c SetTyping, at time.Time) ([]Event, error) {
 		c.TTL = DefaultTypingTTL
 	}
 	current, typing := s.typist(author.ID)
+	// A repeat is no fact, not even behind Until: somebody who keeps saying so has
+	// gone on typing all along, and their expiry was put off meanwhile.
 	var events []Event
-	switch {
-	case !typing:
-	case !c.On || c.Private != current.Private:
+	if typing && (!c.On || c.Private != current.Private) {
 		events = append(events, TypingStopped{current.Author, current.Private, StopExplicit})
-		typing = false
-	case !at.Before(current.Until):
-		// Their time was up, only nobody has said so yet: this is not a repeat.
-		events = append(events, TypingStopped{current.Author, current.Private, StopExpired})
 		typing = false
 	}
 	if c.On && !typing {

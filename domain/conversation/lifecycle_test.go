@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"verbatim/domain"
 	"verbatim/domain/conversation"
 )
@@ -258,8 +260,13 @@ func TestMarkRead(t *testing.T) {
 		given(t, read...).when(conversation.MarkRead{UpTo: 1}).thenNothing()
 		given(t, read...).when(conversation.MarkRead{UpTo: 2}).thenNothing()
 		given(t, read...).when(conversation.MarkRead{UpTo: 3}).then(conversation.Read{By: ann, UpTo: 3})
-		given(t, after(read, conversation.Read{By: ann, UpTo: 3})...).
-			when(conversation.MarkRead{UpTo: 2}).thenNothing()
+		further := given(t, after(read, conversation.Read{By: ann, UpTo: 4})...)
+		further.when(conversation.MarkRead{UpTo: 3}).thenNothing()
+		further.when(conversation.MarkRead{UpTo: 5}).then(conversation.Read{By: ann, UpTo: 5})
+		want := []conversation.Horizon{{PersonID: ann.ID, UpTo: 4}}
+		if diff := cmp.Diff(want, further.state.Horizons); diff != "" {
+			t.Errorf("the state keeps one horizon a person (-want +got):\n%s", diff)
+		}
 	})
 
 	t.Run("for each person on their own", func(t *testing.T) {

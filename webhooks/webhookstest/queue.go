@@ -114,7 +114,11 @@ func (q *Queue) Record(ctx context.Context, reports []webhooks.Report) error {
 		q.deliveries[d.ID] = d
 		if d.State != webhooks.Pending {
 			lane := webhooks.Lane{EndpointID: d.EndpointID, Stream: d.Stream}
-			q.pending[lane] = slices.DeleteFunc(q.pending[lane], func(id string) bool { return id == d.ID })
+			if ids := q.pending[lane]; ids[0] == d.ID {
+				q.pending[lane] = ids[1:] // nearly always
+			} else {
+				q.pending[lane] = slices.DeleteFunc(ids, func(id string) bool { return id == d.ID })
+			}
 			if len(q.pending[lane]) == 0 {
 				delete(q.pending, lane)
 			}
@@ -153,11 +157,15 @@ func (q *Queue) Plan(_ context.Context, ds []webhooks.Delivery) error {
 
 func (q *Queue) enqueue(d webhooks.Delivery) {
 	lane := webhooks.Lane{EndpointID: d.EndpointID, Stream: d.Stream}
-	q.pending[lane] = append(q.pending[lane], d.ID)
-	slices.SortFunc(q.pending[lane], func(a, b string) int {
+	byAge := func(a, b string) int {
 		x, y := q.deliveries[a], q.deliveries[b]
 		return cmp.Or(cmp.Compare(x.Position, y.Position), strings.Compare(x.Name, y.Name))
-	})
+	}
+	q.pending[lane] = append(q.pending[lane], d.ID)
+	ids := q.pending[lane]
+	if n := len(ids); n > 1 && byAge(ids[n-2], ids[n-1]) > 0 { // hardly ever
+		slices.SortFunc(ids, byAge)
+	}
 }
 
 // Revive makes a delivery that has ended pending again, due at once, as a

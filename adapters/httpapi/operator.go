@@ -1,0 +1,195 @@
+package httpapi
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+	"regexp"
+	"time"
+
+	"verbatim/domain"
+	"verbatim/projections"
+)
+
+// Access is what the operator manages beside the log: accounts, keys, and what
+// projections have parked.
+type Access interface {
+	// Keys returns all keys, oldest first.
+	Keys(ctx context.Context) ([]Key, error)
+	// AddKey keeps a key.
+	AddKey(ctx context.Context, k Key) error
+	// RevokeKey ends a key and reports whether it was one that still worked.
+	RevokeKey(ctx context.Context, id string, at time.Time) (bool, error)
+	// AddAccount makes an account, unless it is there.
+	AddAccount(ctx context.Context, id, name string) error
+	// AskRetry has the parked streams of a projection ("" for all of them) tried
+	// again, and returns how many there are.
+	AskRetry(ctx context.Context, projection string) (int64, error)
+}
+
+// accountID is what an account may be called: it stands in headers and paths.
+var accountID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+
+func (s *Server) operatorRoutes() {
+	register(s, withErrors(operation(http.MethodGet, "list-keys", "/v1/keys", tagOperation,
+		"List API keys", "For the operator."), http.StatusForbidden), s.listKeys)
+	register(s, withErrors(withStatus(operation(http.MethodPost, "create-key", "/v1/keys", tagOperation,
+		"Make an API key", "For the operator. The account is made if it is not there. The key is shown this once."),
+		http.StatusCreated), http.StatusForbidden), s.createKey)
+	register(s, withErrors(operation(http.MethodDelete, "revoke-key", "/v1/keys/{id}", tagOperation,
+		"Revoke an API key", "For the operator. It takes effect at once."), http.StatusForbidden), s.revokeKey)
+	register(s, withErrors(operation(http.MethodGet, "get-projections", "/v1/projections", tagOperation,
+		"Say how far the projections have got", "For the operator. What stands still, and why."), http.StatusForbidden), s.getProjections)
+	register(s, withErrors(withStatus(operation(http.MethodPost, "retry-projections", "/v1/projections/retry", tagOperation,
+		"Try parked streams again", "For the operator. It happens within a second or two."),
+		http.StatusAccepted), http.StatusForbidden), s.retryProjections)
+}
+
+// operatorOnly returns a problem unless the operator asks.
+func operatorOnly(c *call) error {
+	if c.meta.Actor == adminActor {
+		return nil
+	}
+	return newProblem(http.StatusForbidden, "operator_only", "use the operator's key: VERBATIM_ADMIN_KEY, or the command line on the server's machine")
+}
+
+// KeyView is a key as the operator sees it: not what it opens with.
+type KeyView struct {
+	ID        string     `json:"id"`
+	Account   string     `json:"account"`
+	Name      string     `json:"name"`
+	CreatedAt time.Time  `json:"created_at"`
+	RevokedAt *time.Time `json:"revoked_at,omitempty"`
+}
+
+func newKeyView(k Key) KeyView { return KeyView{k.ID, k.Account, k.Name, k.CreatedAt, k.RevokedAt} }
+
+// listKeys answers with all keys at once: there are few.
+func (s *Server) listKeys(ctx context.Context, _ *struct{}) (*listAnswer[KeyView], error) {
+	if err := operatorOnly(callOf(ctx)); err != nil {
+		return nil, err
+	}
+	keys, err := s.cfg.Access.Keys(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]KeyView, len(keys))
+	for i := range keys {
+		rows[i] = newKeyView(keys[i])
+	}
+	return newList(rows, len(rows), nil), nil
+}
+
+type createKeyInput struct {
+	Body struct {
+		Account     string `json:"account,omitempty" doc:"Defaults to the account \"default\"." example:"acme"`
+		AccountName string `json:"account_name,omitempty" doc:"Of an account that is made; defaults to its id."`
+		Name        string `json:"name,omitempty" doc:"What the key is for." example:"website"`
+	}
+}
+
+type keyCreated struct {
+	Body struct {
+		KeyView
+
+		Key string `json:"key" doc:"Shown this once." example:"vbt_0123456789ab_…"`
+	}
+}
+
+func (s *Server) createKey(ctx context.Context, in *createKeyInput) (*keyCreated, error) {
+	if err := operatorOnly(callOf(ctx)); err != nil {
+		return nil, err
+	}
+	account := in.Body.Account
+	if account == "" {
+		account = defaultAccount
+	}
+	if !accountID.MatchString(account) {
+		return nil, &domain.FieldError{Field: "account", Rule: "must be 1 to 64 letters, digits, and . _ -, and not begin with these"}
+	}
+	accountName := in.Body.AccountName
+	if accountName == "" {
+		accountName = account
+	}
+	for _, err := range []error{
+		domain.Text("account_name", accountName, domain.MaxNameLength),
+		domain.Text("name", in.Body.Name, domain.MaxNameLength),
+	} {
+		if err != nil {
+			return nil, err
+		}
+	}
+	plain, key, err := NewKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	key.Account, key.Name, key.CreatedAt = account, in.Body.Name, s.cfg.Clock().UTC().Truncate(time.Microsecond)
+	if err := s.cfg.Access.AddAccount(ctx, account, accountName); err != nil {
+		return nil, err
+	}
+	if err := s.cfg.Access.AddKey(ctx, key); err != nil {
+		return nil, err
+	}
+	out := &keyCreated{}
+	out.Body.KeyView, out.Body.Key = newKeyView(key), plain
+	return out, nil
+}
+
+type keyPath struct {
+	ID string `path:"id" doc:"Id of the key: the part between vbt_ and the next _."`
+}
+
+func (s *Server) revokeKey(ctx context.Context, in *keyPath) (*struct{}, error) {
+	if err := operatorOnly(callOf(ctx)); err != nil {
+		return nil, err
+	}
+	revoked, err := s.cfg.Access.RevokeKey(ctx, in.ID, s.cfg.Clock())
+	if err == nil && !revoked {
+		err = newProblem(http.StatusNotFound, "key.not_found", "there is no key with this id that is not revoked; GET /v1/keys lists them")
+	}
+	return nil, err
+}
+
+type projectionsAnswer struct {
+	Body struct {
+		Head        int64                `json:"head" doc:"Last position in the log."`
+		Projections map[string]int64     `json:"projections" doc:"How far each has got."`
+		Parked      []projections.Parked `json:"parked"`
+	}
+}
+
+func (s *Server) getProjections(ctx context.Context, _ *struct{}) (*projectionsAnswer, error) {
+	if err := operatorOnly(callOf(ctx)); err != nil {
+		return nil, err
+	}
+	out := &projectionsAnswer{}
+	out.Body.Parked = append([]projections.Parked{}, s.cfg.Projected.Parked()...)
+	var err error
+	if out.Body.Head, err = s.cfg.Log.Head(ctx); err != nil {
+		return nil, err
+	}
+	out.Body.Projections, err = s.cfg.Projected.Positions(ctx)
+	return out, err
+}
+
+type retryInput struct {
+	Body struct {
+		Projection string `json:"projection,omitempty" doc:"Only what this projection has parked. Defaults to all."`
+	}
+}
+
+type retryAnswer struct {
+	Body struct {
+		Streams int64 `json:"streams" doc:"How many will be tried again."`
+	}
+}
+
+func (s *Server) retryProjections(ctx context.Context, in *retryInput) (*retryAnswer, error) {
+	if err := operatorOnly(callOf(ctx)); err != nil {
+		return nil, err
+	}
+	out := &retryAnswer{}
+	var err error
+	out.Body.Streams, err = s.cfg.Access.AskRetry(ctx, in.Body.Projection)
+	return out, err
+}

@@ -1,0 +1,130 @@
+package sqlite_test
+
+import (
+	"crypto/sha256"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"verbatim/adapters/sqlite"
+	"verbatim/domain"
+)
+
+func TestSecrets(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	hour := func(n int) time.Time { return noon().Add(time.Duration(n) * time.Hour) }
+	rotate := func(endpointID, secret string, at, previousUntil time.Time) {
+		t.Helper()
+		if err := s.AddSecret(t.Context(), endpointID, secret, at, previousUntil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	sign := func(at time.Time, want ...string) {
+		t.Helper()
+		if got, err := s.Secrets(t.Context(), "ep-1", at); err != nil || !slices.Equal(got, want) {
+			t.Errorf("at %v: %v, %v; want %v", at, got, err, want)
+		}
+	}
+	sign(hour(0))
+	rotate("ep-1", "first", hour(0), hour(0)) // there is none before it
+	rotate("ep-2", "another's", hour(0), hour(0))
+	sign(hour(0), "first")
+	sign(hour(1000), "first")
+
+	rotate("ep-1", "second", hour(10), hour(34))
+	sign(hour(10), "second", "first")
+	sign(hour(34).Add(-time.Microsecond), "second", "first")
+	sign(hour(34), "second")
+
+	// Rotated again before the first has ended: three sign, each to its own end.
+	rotate("ep-1", "third", hour(20), hour(22))
+	sign(hour(20), "third", "second", "first")
+	sign(hour(22), "third", "first")
+	sign(hour(34), "third")
+
+	// At once: a secret that leaked does not sign for another moment.
+	rotate("ep-1", "fourth", hour(40), hour(40))
+	sign(hour(40), "fourth")
+	sign(hour(0), "fourth", "third") // the first two are not kept longer than needed
+	if got, err := s.Secrets(t.Context(), "ep-2", hour(1000)); err != nil || !slices.Equal(got, []string{"another's"}) {
+		t.Errorf("the other endpoint's: %v, %v", got, err)
+	}
+	if err := s.AddSecret(t.Context(), "ep-1", "fourth", hour(50), hour(60)); err == nil {
+		t.Error("the same secret was added again")
+	}
+	sign(hour(1000), "fourth")
+}
+
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	if _, found, err := s.Account(t.Context(), "default"); found || err != nil {
+		t.Errorf("an account that is not there: %t, %v", found, err)
+	}
+	for _, a := range []domain.Account{{ID: "default", Name: "Default"}, {ID: "acme", Name: "Acme"}, {ID: "default", Name: "Other"}, {ID: "x"}} {
+		if err := s.AddAccount(t.Context(), a.ID, a.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, want := range []domain.Account{{ID: "default", Number: 1, Name: "Default"}, {ID: "acme", Number: 2, Name: "Acme"}, {ID: "x", Number: 3}} {
+		if got, found, err := s.Account(t.Context(), want.ID); err != nil || !found || got != want {
+			t.Errorf("%s: %+v, %t, %v; want %+v", want.ID, got, found, err, want)
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	ctx := t.Context()
+	if err := s.AddAccount(ctx, "acme", "Acme"); err != nil {
+		t.Fatal(err)
+	}
+	hash := sha256.Sum256([]byte("key"))
+	first := sqlite.APIKey{ID: "b", Account: "acme", Name: "first", Hash: hash[:], CreatedAt: noon()}
+	second := sqlite.APIKey{ID: "a", Account: "acme", Name: "second", Hash: hash[:], CreatedAt: noon().Add(time.Second)}
+	for _, k := range []sqlite.APIKey{second, first} {
+		if err := s.AddKey(ctx, k); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.AddKey(ctx, first); err == nil {
+		t.Error("a key was added twice")
+	}
+	stray := first
+	stray.ID, stray.Account = "c", "nobody"
+	if err := s.AddKey(ctx, stray); err == nil {
+		t.Error("a key was added to an account that is not there")
+	}
+	list := func(want ...sqlite.APIKey) {
+		t.Helper()
+		got, err := s.Keys(ctx)
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("keys: %v (-want +got):\n%s", err, diff)
+		}
+	}
+	list(first, second)
+	if got, found, err := s.Key(ctx, "a"); err != nil || !found || cmp.Diff(second, got) != "" {
+		t.Errorf("a key: %+v, %t, %v", got, found, err)
+	}
+	if _, found, err := s.Key(ctx, "c"); found || err != nil {
+		t.Errorf("a key that is not there: %t, %v", found, err)
+	}
+	end := noon().Add(time.Hour)
+	first.RevokedAt = &end
+	for _, tt := range []struct {
+		id   string
+		want bool
+	}{{"b", true}, {"b", false}, {"c", false}} {
+		if got, err := s.RevokeKey(ctx, tt.id, end); err != nil || got != tt.want {
+			t.Errorf("revoke %s: %t, %v; want %t", tt.id, got, err, tt.want)
+		}
+		end = end.Add(time.Hour) // the second time changes nothing
+	}
+	revoked := noon().Add(time.Hour)
+	first.RevokedAt = &revoked
+	list(first, second)
+}

@@ -1,0 +1,387 @@
+package projections_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"verbatim/domain"
+	"verbatim/domain/contact"
+	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
+	"verbatim/eventstore"
+	"verbatim/projections"
+	"verbatim/webhooks"
+)
+
+// echo has each fact's own name for it; double has two names for a message.
+type echo struct {
+	name   string
+	double bool
+}
+
+func (d echo) Name() string { return d.name }
+
+func (d echo) Vocabulary() []string { return []string{"first", "second"} }
+
+func (d echo) Events(e domain.Event) []string {
+	if _, posted := e.(conversation.MessagePosted); d.double && posted {
+		return []string{"first", "second"}
+	}
+	return []string{e.EventType()}
+}
+
+func (d echo) AppendBody(dst []byte, name string, _ webhooks.Fact, _ *webhooks.History, _ int) ([]byte, error) {
+	return append(dst, name...), nil
+}
+
+var echoes = webhooks.NewDialects(echo{"echo@1", false}, echo{"double@1", true}, echo{"echo@2", false})
+
+// plan returns a group that plans, with the endpoints' rows or without.
+func (g *rig) plan(told func([]webhooks.Delivery)) *projections.Group {
+	return g.group(projections.NewEndpoints(g.store, nil), projections.NewPlan(g.log, g.codec, g.store, echoes, told))
+}
+
+// planned returns the positions and names planned for an endpoint.
+func (s *rows) planned(stream string) []string {
+	_, id := eventstore.SplitStream(stream)
+	out := []string{}
+	for _, d := range s.deliveries {
+		if d.EndpointID == id {
+			out = append(out, fmt.Sprint(d.Position, " ", d.Name))
+		}
+	}
+	return out
+}
+
+func TestPlanPicks(t *testing.T) {
+	t.Parallel()
+	set := func(dialect string, events ...string) endpoint.Settings {
+		return endpoint.Settings{Dialect: dialect, Events: events}
+	}
+	filtered := func(inboxes, channels []string) endpoint.Settings {
+		return endpoint.Settings{
+			Dialect: "echo@1", Events: []string{"*"}, Filters: endpoint.Filters{Inboxes: inboxes, Channels: channels},
+		}
+	}
+	const (
+		createdAt = "2 conversation.created"
+		postedAt  = "3 conversation.message_posted"
+		contactAt = "4 contact.created"
+	)
+	for name, c := range map[string]struct {
+		settings endpoint.Settings
+		want     []string
+	}{
+		"everything":               {set("echo@1", "*"), []string{createdAt, postedAt, contactAt}},
+		"nothing":                  {set("echo@1"), []string{}},
+		"one fact":                 {set("echo@1", "conversation.created"), []string{createdAt}},
+		"a group":                  {set("echo@1", "conversation.*"), []string{createdAt, postedAt}},
+		"another group":            {set("echo@1", "contact.*"), []string{contactAt}},
+		"two ways":                 {set("echo@1", "*", "conversation.*", "conversation.created"), []string{createdAt, postedAt, contactAt}},
+		"two names":                {set("double@1", "*"), []string{createdAt, "3 first", "3 second", contactAt}},
+		"two names, by the fact":   {set("double@1", "conversation.message_posted"), []string{"3 first", "3 second"}},
+		"one of two names":         {set("double@1", "second"), []string{"3 second"}},
+		"a bare dialect":           {set("echo", "conversation.created"), []string{createdAt}},
+		"its inbox":                {filtered([]string{"other", "shop"}, nil), []string{createdAt, postedAt, contactAt}},
+		"another inbox":            {filtered([]string{"other"}, nil), []string{contactAt}},
+		"its channel":              {filtered(nil, []string{"web"}), []string{createdAt, postedAt, contactAt}},
+		"another channel":          {filtered(nil, []string{"mail"}), []string{contactAt}},
+		"its inbox, other channel": {filtered([]string{"shop"}, []string{"mail"}), []string{contactAt}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newRig()
+			ep := g.stream("endpoint")
+			g.add(t, ep, registered(c.settings))
+			stream := g.stream("conversation")
+			g.add(t, stream, created(), posted("m", jon, "hello"))
+			g.add(t, g.stream("contact"), contact.Created{Profile: jon})
+			catchUp(t, g.plan(nil))
+			if diff := cmp.Diff(c.want, g.store.planned(ep)); diff != "" {
+				t.Errorf("planned (-want +got):\n%s", diff)
+			}
+			for _, d := range g.store.deliveries {
+				if d.Dialect != "echo@1" && d.Dialect != "double@1" && d.Dialect != "echo@2" {
+					t.Errorf("dialect %q is not pinned to a version", d.Dialect)
+				}
+			}
+		})
+	}
+}
+
+func TestPlannedDelivery(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	ep, stream := g.stream("endpoint"), g.stream("conversation")
+	g.add(t, ep, registered(endpoint.Settings{Dialect: "double@1", Events: []string{"second"}, History: "last:3"}))
+	g.add(t, stream, created(), posted("m", jon, "hello"))
+	var told []webhooks.Delivery
+	catchUp(t, g.plan(func(ds []webhooks.Delivery) { told = append(told, ds...) }))
+	_, id := eventstore.SplitStream(ep)
+	var event eventstore.Recorded
+	for r := range g.log.ReadStream(t.Context(), stream, 1) {
+		event = r
+	}
+	want := []webhooks.Delivery{{
+		ID: webhooks.DeliveryID(id, event.ID, "second"), WebhookID: webhooks.ID(id, event.ID, "second"),
+		EndpointID: id, Account: "default", Stream: stream, Position: 3, Version: 2, EventID: event.ID,
+		Event: "conversation.message_posted", Name: "second", Dialect: "double@1", History: "last:3",
+		State: webhooks.Pending, DueAt: event.Time, CreatedAt: event.Time,
+	}}
+	if diff := cmp.Diff(want, g.store.deliveries); diff != "" {
+		t.Errorf("planned (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
+// TestPlanFollowsEndpoints plans with endpoints as they were at each event.
+func TestPlanFollowsEndpoints(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	ep, stream := g.stream("endpoint"), g.stream("conversation")
+	settings := endpoint.Settings{Dialect: "echo@1", Events: []string{"*"}, History: "none"}
+	changed := settings
+	changed.History = "full"
+	say := func() int64 { return g.add(t, stream, posted(fmt.Sprint(g.head(t)), jon, "hello")) }
+
+	g.add(t, stream, created()) // before there was anybody
+	g.add(t, ep, registered(settings))
+	first := say()
+	g.add(t, ep, endpoint.Updated{Settings: changed})
+	second := say()
+	g.add(t, ep, endpoint.Disabled{Reason: "gone"})
+	third := say() // waits for the endpoint
+	g.add(t, ep, endpoint.Enabled{}, endpoint.SecretRotated{PreviousUntil: noon})
+	fourth := say()
+	other := g.stream("conversation")
+	name, schema, data, err := g.codec.Encode(created())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.append(t, "another", other, eventstore.Draft{ID: g.id(), Type: name, Schema: schema, Time: noon, Data: data})
+	g.add(t, ep, endpoint.Deleted{})
+	say()
+
+	want := []string{}
+	for i, position := range []int64{first, second, third, fourth} {
+		history := "full"
+		if i == 0 {
+			history = "none"
+		}
+		want = append(want, fmt.Sprint(position, " ", history))
+	}
+	got := func(s *rows) []string {
+		out := []string{}
+		for _, d := range s.deliveries {
+			out = append(out, fmt.Sprint(d.Position, " ", d.History))
+		}
+		return out
+	}
+	catchUp(t, g.plan(nil))
+	if diff := cmp.Diff(want, got(g.store)); diff != "" {
+		t.Errorf("in one go (-want +got):\n%s", diff)
+	}
+
+	// Planned again, from the start, it is the same to the last id.
+	again := &rig{log: g.log, codec: g.codec, store: newRows()}
+	catchUp(t, again.plan(nil))
+	if diff := cmp.Diff(g.store.deliveries, again.store.deliveries); diff != "" {
+		t.Errorf("planned again (-first +again):\n%s", diff)
+	}
+
+	// The plan alone starts again behind each event, while the rows of the
+	// endpoints are ahead of it, or were never made.
+	for _, made := range []bool{true, false} {
+		again = &rig{log: g.log, codec: g.codec, store: newRows()}
+		if made {
+			catchUp(t, again.group(projections.NewEndpoints(again.store, nil)))
+		}
+		for range g.head(t) {
+			group := again.group(projections.NewPlan(again.log, again.codec, again.store, echoes, nil))
+			if err := group.Load(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for r, err := range again.log.ReadLog(t.Context(), group.Position()) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				group.Project(t.Context(), &r)
+				break
+			}
+			if err := group.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if diff := cmp.Diff(g.store.deliveries, again.store.deliveries); diff != "" {
+			t.Errorf("with the endpoints' rows made: %t (-in one go +event by event):\n%s", made, diff)
+		}
+	}
+}
+
+// TestPlanWithAParkedEndpoint has an endpoint change in a way that this program
+// does not know: it stays as it was, over a restart too, and others go on.
+func TestPlanWithAParkedEndpoint(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	ep, whole, stream := g.stream("endpoint"), g.stream("endpoint"), g.stream("conversation")
+	settings := endpoint.Settings{Dialect: "echo@1", Events: []string{"*"}}
+	g.add(t, ep, registered(settings))
+	g.add(t, whole, registered(settings))
+	g.append(t, "default", ep, eventstore.Draft{
+		ID: g.id(), Type: "endpoint.moved", Schema: 1, Time: noon, Data: []byte(`{}`),
+	})
+	g.add(t, ep, endpoint.Deleted{}) // waits behind it
+	group := g.plan(nil)
+	catchUp(t, group)
+	if parked := group.Parked(); len(parked) != 2 || parked[0].Stream != ep || parked[1].Stream != ep {
+		t.Fatalf("parked are %+v, want the endpoint in both", parked)
+	}
+	g.add(t, stream, created())
+	if err := group.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	catchUp(t, g.plan(nil))
+	g.add(t, stream, posted("m", jon, "hello"))
+	catchUp(t, g.plan(nil))
+	want := []string{"5 conversation.created", "6 conversation.message_posted"}
+	for _, stream := range []string{ep, whole} {
+		if diff := cmp.Diff(want, g.store.planned(stream)); diff != "" {
+			t.Errorf("planned for %s (-want +got):\n%s", stream, diff)
+		}
+	}
+}
+
+// TestPlanOfAnEndpointNotTaken starts again while the endpoints projection has
+// the endpoint parked from its first event on, so that there is no row of it.
+func TestPlanOfAnEndpointNotTaken(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	ep, stream := g.stream("endpoint"), g.stream("conversation")
+	g.add(t, ep, registered(endpoint.Settings{Dialect: "echo@1", Events: []string{"*"}}))
+	g.add(t, stream, created())
+	broken := &counting{name: "endpoints", poison: func(r *eventstore.Recorded) error {
+		if r.Stream == ep {
+			return errInjected
+		}
+		return nil
+	}}
+	with := func() *projections.Group {
+		return g.group(broken, projections.NewPlan(g.log, g.codec, g.store, echoes, nil))
+	}
+	catchUp(t, with())
+	g.add(t, stream, posted("m", jon, "hello"))
+	catchUp(t, with())
+	want := []string{"2 conversation.created", "3 conversation.message_posted"}
+	if diff := cmp.Diff(want, g.store.planned(ep)); diff != "" {
+		t.Errorf("planned (-want +got):\n%s", diff)
+	}
+}
+
+// TestPlanRetriesForThoseOfThen retries an event after an endpoint was
+// registered that is younger than it.
+func TestPlanRetriesForThoseOfThen(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	then, since, stream := g.stream("endpoint"), g.stream("endpoint"), g.stream("conversation")
+	settings := endpoint.Settings{Dialect: "echo@1", Events: []string{"*"}}
+	g.add(t, then, registered(settings))
+	g.add(t, stream, created())
+	broken := settings
+	broken.Dialect = "unheard-of@1"
+	faulty := g.stream("endpoint")
+	g.add(t, faulty, registered(broken))
+	g.add(t, stream, posted("m", jon, "hello")) // cannot be planned
+	g.add(t, faulty, endpoint.Deleted{})
+	g.add(t, since, registered(settings))
+	g.add(t, stream, posted("n", jon, "hello"))
+	group := g.plan(nil)
+	catchUp(t, group)
+	if parked := group.Parked(); len(parked) != 1 || parked[0].Position != 4 {
+		t.Fatalf("parked are %+v, want position 4", parked)
+	}
+	if diff := cmp.Diff([]string{"2 conversation.created"}, g.store.planned(then)); diff != "" {
+		t.Errorf("planned before the retry (-want +got):\n%s", diff)
+	}
+	if err := group.Retry(context.Background(), true); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"2 conversation.created", "4 conversation.message_posted", "7 conversation.message_posted"}
+	if diff := cmp.Diff(want, g.store.planned(then)); diff != "" {
+		t.Errorf("planned for the older endpoint (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(want[2:], g.store.planned(since)); diff != "" {
+		t.Errorf("planned for the younger endpoint (-want +got):\n%s", diff)
+	}
+}
+
+// TestEndpointRows folds endpoints and says which of them are others now.
+func TestEndpointRows(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	ep := g.stream("endpoint")
+	_, id := eventstore.SplitStream(ep)
+	settings := endpoint.Settings{URL: "https://a.example", Dialect: "echo@1", Events: []string{"*"}}
+	moved := settings
+	moved.URL = "https://b.example"
+	at := noon.Add(clockStep)
+	want := projections.EndpointRow{
+		ID: id, Account: domain.Account{ID: "default"}, Settings: settings, Number: 1, CreatedAt: at, UpdatedAt: at,
+	}
+	var changed []string
+	group := g.group(projections.NewEndpoints(g.store, func(id string) { changed = append(changed, id) }))
+	for i, step := range []struct {
+		event  domain.Event
+		change func()
+	}{
+		{registered(settings), func() {}},
+		{endpoint.Updated{Settings: moved}, func() { want.Settings = moved }},
+		{endpoint.Disabled{Reason: "410"}, func() { want.Disabled, want.Reason = true, "410" }},
+		{endpoint.SecretRotated{PreviousUntil: noon}, func() {}},
+		{endpoint.Enabled{}, func() { want.Disabled, want.Reason = false, "" }},
+		{endpoint.Deleted{}, func() { want.Deleted = true }},
+	} {
+		g.add(t, ep, step.event)
+		g.add(t, g.stream("conversation"), created())
+		step.change()
+		want.Version = int64(i) + 1
+		if i%2 == 0 {
+			group = g.group(projections.NewEndpoints(g.store, func(id string) { changed = append(changed, id) }))
+		}
+		catchUp(t, group)
+		got, err := g.store.EndpointRows(t.Context())
+		if diff := cmp.Diff([]projections.EndpointRow{want}, got); err != nil || diff != "" {
+			t.Errorf("after %s, error %v (-want +got):\n%s", step.event.EventType(), err, diff)
+		}
+		if len(changed) != i+1 || changed[i] != id {
+			t.Errorf("after %s these were said to be others now: %v", step.event.EventType(), changed)
+		}
+	}
+
+	// Begun anew over the rows that there are, each row says what it said then.
+	again := &rig{log: g.log, codec: g.codec, store: g.store}
+	clear(again.store.checkpoints)
+	group = again.group(projections.NewEndpoints(again.store, nil))
+	if err := group.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for r, err := range again.log.ReadLog(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		group.Project(t.Context(), &r)
+		break
+	}
+	if err := group.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	got, err := again.store.EndpointRows(t.Context())
+	if err != nil || len(got) != 1 || got[0].Deleted || got[0].Version != 1 || !slices.Equal(got[0].Settings.Events, settings.Events) {
+		t.Errorf("begun anew the row is %+v, error %v", got, err)
+	}
+}

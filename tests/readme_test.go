@@ -1,0 +1,88 @@
+package tests_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// volatile is what of an output follows from when and where it was made.
+var volatile = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|msg_[0-9a-f]{32}|\b\d{13}\b|"randomName": ?"[^"]*"`)
+
+// TestQuickStart runs the quick start of the README line by line and compares
+// what the receiver prints with what the README says it does.
+func TestQuickStart(t *testing.T) {
+	for _, addr := range []string{"127.0.0.1:8080", "127.0.0.1:9000"} { // the README's; nobody may have them
+		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
+		if err != nil {
+			t.Fatalf("the README's commands need %s: %v", addr, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(readme), "\n## Quick start\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	commands, printed := blocks(section, "sh"), blocks(section, "text")
+	if len(commands) != 4 || len(printed) != 1 {
+		t.Fatalf("the quick start has %d blocks of commands and %d of output", len(commands), len(printed))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 3*patience) // it compiles two programs
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-c", "set -e\n"+strings.Join(commands, "\n"))
+	cmd.Dir = ".."
+	cmd.Env = append(os.Environ(), "VERBATIM_DATABASE=sqlite:"+filepath.Join(t.TempDir(), "data"))
+	// A group of its own, so that what it starts in the background ends with it.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	out, err := os.CreateTemp(t.TempDir(), "output")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	err = cmd.Run()
+	if kill := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL); kill != nil && !errors.Is(kill, syscall.ESRCH) {
+		t.Error(kill)
+	}
+	shown, rerr := os.ReadFile(out.Name())
+	if err := errors.Join(err, rerr); err != nil {
+		t.Fatalf("%v\n%s", err, shown)
+	}
+	got := volatile.ReplaceAll(shown, []byte("…"))
+	for _, part := range strings.Split(strings.TrimSpace(printed[0]), "\n\n") {
+		want := volatile.ReplaceAll([]byte(part), []byte("…"))
+		if !bytes.Contains(got, want) {
+			t.Errorf("the README shows\n%s\nwhich is not in\n%s", want, got)
+		}
+	}
+	if bodies := strings.Count(string(shown), `{"position":`); bodies != 2 {
+		t.Errorf("rebuild printed %d bodies:\n%s", bodies, shown)
+	}
+}
+
+// blocks returns the fenced blocks of that kind.
+func blocks(markdown, kind string) []string {
+	var out []string
+	for {
+		_, rest, ok := strings.Cut(markdown, "```"+kind+"\n")
+		if !ok {
+			return out
+		}
+		block, rest, _ := strings.Cut(rest, "```")
+		out = append(out, block)
+		markdown = rest
+	}
+}
