@@ -43,12 +43,18 @@ func (k Kind) schema() int { return len(k.upcasts) + 1 }
 
 // A Codec turns facts into their stored shape and back. It does not change
 // after it was made.
-type Codec struct{ kinds map[string]Kind }
+type Codec struct {
+	kinds   map[string]Kind
+	buffers sync.Pool // for Encode; an event is a few hundred bytes, a page of text at most
+}
 
 // NewCodec returns a codec of those kinds. It panics on a name that is used
 // twice or empty: that is a fault of the program.
 func NewCodec(kinds ...Kind) *Codec {
-	c := &Codec{make(map[string]Kind, len(kinds))}
+	c := &Codec{
+		kinds:   make(map[string]Kind, len(kinds)),
+		buffers: sync.Pool{New: func() any { return new(bytes.Buffer) }},
+	}
 	for _, k := range kinds {
 		if _, known := c.kinds[k.name]; known || k.name == "" {
 			panic("eventstore: event name used twice or empty: " + k.name)
@@ -67,9 +73,6 @@ func (c *Codec) Types() map[string]domain.Event {
 	return out
 }
 
-// buffers for Encode; an event is a few hundred bytes, a page of text at most.
-var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
-
 // Encode returns the type, the schema version and the stored shape of e.
 func (c *Codec) Encode(e domain.Event) (name string, schema int, data []byte, err error) {
 	name = e.EventType()
@@ -77,8 +80,8 @@ func (c *Codec) Encode(e domain.Event) (name string, schema int, data []byte, er
 	if !ok {
 		return "", 0, nil, fmt.Errorf("encode %s: not in the catalogue", name)
 	}
-	buf := buffers.Get().(*bytes.Buffer)
-	defer buffers.Put(buf)
+	buf := c.buffers.Get().(*bytes.Buffer)
+	defer c.buffers.Put(buf)
 	buf.Reset()
 	enc := json.NewEncoder(buf)
 	enc.SetEscapeHTML(false)

@@ -75,16 +75,16 @@ func Digest(data []byte) [32]byte { return sha256.Sum256(data) }
 func Chain(previous [32]byte, r *Recorded) [32]byte {
 	var stack [512]byte
 	b := append(stack[:0], previous[:]...)
-	b = binary.BigEndian.AppendUint64(b, uint64(r.Position)) //nolint:gosec // positions start at 1
-	b = binary.BigEndian.AppendUint64(b, uint64(r.Version))  //nolint:gosec // versions start at 1
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Position))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Version))
 	b = append(b, r.ID[:]...)
-	b = binary.BigEndian.AppendUint64(b, uint64(r.Schema))           //nolint:gosec // schemas start at 1
-	b = binary.BigEndian.AppendUint64(b, uint64(r.Time.UnixMicro())) //nolint:gosec // two's complement is as unique
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Schema))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.Time.UnixMicro()))
 	for _, s := range [...]string{r.Stream, r.Type, r.Account} {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(s))) //nolint:gosec // names are short
+		b = binary.BigEndian.AppendUint32(b, uint32(len(s)))
 		b = append(b, s...)
 	}
-	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Metadata))) //nolint:gosec // metadata is short
+	b = binary.BigEndian.AppendUint32(b, uint32(len(r.Metadata)))
 	b = append(b, r.Metadata...)
 	b = append(b, r.Digest[:]...)
 	return sha256.Sum256(b)

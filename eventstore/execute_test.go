@@ -208,7 +208,7 @@ func TestExecute(t *testing.T) {
 		t.Errorf("nothing to do came to %+v", done)
 	}
 	done, err := x.Execute(t.Context(), order{Account: acme, ID: id, Command: draw(13)})
-	if err != error(overdrawn) || done.Version != 2 || done.State.Sum != 12 {
+	if refusal, ok := errors.AsType[domain.Refusal](err); !ok || refusal != overdrawn || err.Error() != string(overdrawn) || done.Version != 2 || done.State.Sum != 12 {
 		t.Errorf("error is %v at version %d; want the refusal as it is, and where it was given", err, done.Version)
 	}
 	done = mustExecute(t, x, order{Account: acme, ID: newID(), Command: book()})
@@ -266,6 +266,19 @@ func TestExecuteReplays(t *testing.T) {
 		t.Error("the key of another account was replayed")
 	}
 
+	// A commit of several streams is replayed as what it did to the last.
+	several := eventstore.Commit{Account: "several", Key: key("k", "body"), Appends: []eventstore.Append{
+		{Stream: "ledger-" + newID(), Events: []eventstore.Draft{{ID: uuid.New(), Type: "ledger.booked", Schema: 1, Data: []byte(`{"amount":1}`)}}},
+		{Stream: "ledger-" + newID(), Events: []eventstore.Draft{{ID: uuid.New(), Type: "ledger.booked", Schema: 1, Data: []byte(`{"amount":2}`)}}},
+	}}
+	if _, err := s.Append(t.Context(), several); err != nil {
+		t.Fatal(err)
+	}
+	last := mustExecute(t, x, order{Account: "several", ID: newID(), Command: never, Key: key("k", "body")})
+	if last.State.Sum != 2 || len(last.Events) != 1 || last.Events[0].Stream != last.Stream {
+		t.Errorf("of two streams it replays %+v; want the last", last)
+	}
+
 	// A key stands also for nothing to do; a refusal is not kept.
 	mustExecute(t, x, order{Account: acme, ID: id, Command: book(), Key: key("nothing", "")})
 	done := mustExecute(t, y, order{Account: acme, ID: id, Command: never, Key: key("nothing", "")})
@@ -280,8 +293,8 @@ func TestExecuteReplays(t *testing.T) {
 	if done := mustExecute(t, x, o); done.Replayed || done.State.Sum != 6 {
 		t.Errorf("after a refusal the order is done: %+v", done)
 	}
-	if got := readAll(t, s); len(got) != 7 {
-		t.Errorf("the log has %d events; want 7", len(got))
+	if got := readAll(t, s); len(got) != 9 {
+		t.Errorf("the log has %d events; want 9", len(got))
 	}
 }
 
@@ -741,6 +754,7 @@ func TestTurns(t *testing.T) {
 
 // mustExecuteFrom is mustExecute for a goroutine.
 func mustExecuteFrom(t *testing.T, x *ledgers, o order) {
+	t.Helper()
 	if _, err := x.Execute(t.Context(), o); err != nil {
 		t.Errorf("execute: %v", err)
 	}

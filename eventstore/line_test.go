@@ -13,7 +13,7 @@ import (
 	"verbatim/eventstore"
 )
 
-// lineOf returns recorded() as it stands in a file.
+// recordedLine is recorded() as it stands in a file.
 const recordedLine = `{"position":4711,"stream":"conversation-0192f7a8-c1d2-7e5f-8a9b-0c1d2e3f4a5b","version":12,` +
 	`"id":"0192f7a8-c1d2-7e5f-8a9b-0123456789ab","type":"conversation.message_edited","schema":2,` +
 	`"time":"2019-06-14T08:07:44.789012Z","account":"default",` +
@@ -75,12 +75,12 @@ func TestLineSpellings(t *testing.T) {
 
 func TestParseLineRefuses(t *testing.T) {
 	t.Parallel()
-	change := func(old, new string) string {
+	change := func(old, other string) string {
 		t.Helper()
 		if strings.Count(recordedLine, old) != 1 {
 			t.Fatalf("%s stands %d times in the line", old, strings.Count(recordedLine, old))
 		}
-		return strings.Replace(recordedLine, old, new, 1)
+		return strings.Replace(recordedLine, old, other, 1)
 	}
 	for _, tt := range []struct{ line, want string }{
 		{``, "is not a recorded event"},

@@ -36,7 +36,9 @@ func (s *Store) AddSecret(ctx context.Context, endpointID, secret string, at, pr
 			micros(previousUntil), endpointID); err != nil {
 			return err
 		}
-		_, err := t.exec("INSERT INTO secrets (endpoint, secret, created_at) VALUES (?,?,?)", endpointID, secret, micros(at))
+		_, err := t.exec(`INSERT INTO secrets (endpoint, secret, created_at) VALUES (?,?,?)
+			ON CONFLICT (endpoint, secret) DO UPDATE SET created_at = excluded.created_at, expires_at = NULL`,
+			endpointID, secret, micros(at))
 		return err
 	})
 }

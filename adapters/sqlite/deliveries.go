@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"verbatim/projections"
 	"verbatim/webhooks"
 )
 
@@ -76,7 +75,7 @@ func (s *Store) Next(ctx context.Context, lane webhooks.Lane, limit int) ([]webh
 		lane.EndpointID, lane.Stream, limit)
 }
 
-// Record commits attempts and the states they lead to.
+// Record commits attempts and the states they lead to; see webhooks.Queue.
 func (s *Store) Record(ctx context.Context, reports []webhooks.Report) error {
 	return s.write1(ctx, func(t *tx) error {
 		for i := range reports {
@@ -88,24 +87,26 @@ func (s *Store) Record(ctx context.Context, reports []webhooks.Report) error {
 	})
 }
 
-// record leaves alone what has ended, and what is on record: nobody knows of a
-// Record that was cut short whether it was committed, and makes it again.
+// record changes nothing about a delivery that has ended, is gone, or has that
+// attempt on record.
 func record(t *tx, r *webhooks.Report) error {
 	d, a := &r.Delivery, &r.Attempt
+	if a.Number > 0 {
+		added, err := t.exec(`INSERT INTO attempts (delivery, number, time, status, retry_after, fault, detail, took, digest)
+			SELECT id, ?, ?, ?, ?, ?, ?, ?, ? FROM deliveries WHERE id = ? AND state = 'pending' ON CONFLICT DO NOTHING`,
+			a.Number, micros(a.At), a.Outcome.Status, a.Outcome.RetryAfter.Microseconds(), string(a.Outcome.Fault),
+			a.Outcome.Detail, a.Outcome.Took.Microseconds(), a.Digest, d.ID)
+		if err != nil || added == 0 {
+			return err
+		}
+	}
 	var ended any
 	if d.EndedAt != nil {
 		ended = micros(*d.EndedAt)
 	}
-	n, err := t.exec(`UPDATE deliveries SET state = ?, reason = ?, attempts = ?, due_at = ?, ended_at = ?, digest = ?
-		WHERE id = ? AND state = 'pending' AND NOT EXISTS (SELECT 1 FROM attempts WHERE delivery = ? AND number = ?)`,
-		string(d.State), d.Reason, d.Attempts, micros(d.DueAt), ended, d.Digest, d.ID, d.ID, a.Number)
-	if err != nil || n == 0 || a.Number == 0 { // without a number it ended before an attempt
-		return err
-	}
-	_, err = t.exec(`INSERT INTO attempts (delivery, number, time, status, retry_after, fault, detail, took, digest)
-		VALUES (?,?,?,?,?,?,?,?,?)`,
-		d.ID, a.Number, micros(a.At), a.Outcome.Status, a.Outcome.RetryAfter.Microseconds(), string(a.Outcome.Fault),
-		a.Outcome.Detail, a.Outcome.Took.Microseconds(), a.Digest)
+	_, err := t.exec(`UPDATE deliveries SET state = ?, reason = ?, attempts = ?, due_at = ?, ended_at = ?, digest = ?
+		WHERE id = ? AND state = 'pending'`,
+		string(d.State), d.Reason, d.Attempts, micros(d.DueAt), ended, d.Digest, d.ID)
 	return err
 }
 
@@ -177,9 +178,4 @@ func (s *Store) Deliveries(
 		query, args = query+" AND state = ?", append(args, string(state))
 	}
 	return s.deliveries(ctx, query+" ORDER BY position DESC, name DESC LIMIT ?", append(args, limit)...)
-}
-
-// Plan adds deliveries outside a page: what a test or an operator asks for.
-func (s *Store) Plan(ctx context.Context, ds []webhooks.Delivery) error {
-	return s.CommitPage(ctx, &projections.Page{Rows: projections.Rows{Deliveries: ds}})
 }

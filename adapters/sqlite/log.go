@@ -52,12 +52,14 @@ func (s *Store) Append(ctx context.Context, c eventstore.Commit) (first int64, e
 	return j.first, nil
 }
 
-const (
-	selectStream = "SELECT " + eventColumns + " FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"
-	SelectLog    = "SELECT " + eventColumns + " FROM events WHERE position > ? ORDER BY position LIMIT ?"
+// SelectLog reads a page of the log: behind a position, at most so many events.
+// Its rows are for ScanEvent.
+const SelectLog = "SELECT " + eventColumns + " FROM events WHERE position > ? ORDER BY position LIMIT ?"
 
-	selectVersion = "SELECT ifnull(max(version), 0) FROM events WHERE stream = ?"
+const (
 	selectHead    = "SELECT ifnull(max(position), 0) FROM events"
+	selectStream  = "SELECT " + eventColumns + " FROM events WHERE stream = ? AND version > ? ORDER BY version LIMIT ?"
+	selectVersion = "SELECT ifnull(max(version), 0) FROM events WHERE stream = ?"
 )
 
 // ReadStream yields a stream's events; see eventstore.Store.

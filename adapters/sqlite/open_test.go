@@ -187,7 +187,7 @@ func TestNotOurs(t *testing.T) {
 			}
 		}
 	}
-	for name, make := range map[string]func(t *testing.T, file string){
+	for name, write := range map[string]func(t *testing.T, file string){
 		"a few bytes": bytesOf(10), "a page of bytes": bytesOf(4096), "many bytes": bytesOf(100_000),
 		"a database":                            foreign("PRAGMA journal_mode = DELETE"),
 		"a database with write-ahead logging":   foreign("PRAGMA journal_mode = WAL"),
@@ -199,7 +199,7 @@ func TestNotOurs(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			file := filepath.Join(dir, database)
-			make(t, file)
+			write(t, file)
 			before := fingerprint(t, file)
 			for _, readOnly := range []bool{true, false} {
 				if _, err := sqlite.Open(t.Context(), dir, sqlite.Options{ReadOnly: readOnly}); !errors.Is(err, sqlite.ErrNotOurs) {

@@ -445,7 +445,7 @@ func TestDeliveries(t *testing.T) {
 	b1, b2 := delivery("ep-1", "s-2", 2, "a"), delivery("ep-1", "s-2", 4, "a")
 	c1 := delivery("ep-2", "s-1", 1, "a")
 	commitPage(t, s, projections.Page{Rows: projections.Rows{Deliveries: []webhooks.Delivery{a1, a2, b1, c1, a3}}})
-	if err := s.Plan(ctx, []webhooks.Delivery{b2, a4, a4}); err != nil {
+	if err := s.CommitPage(ctx, &projections.Page{Rows: projections.Rows{Deliveries: []webhooks.Delivery{b2, a4, a4}}}); err != nil {
 		t.Fatal(err)
 	}
 
@@ -487,7 +487,7 @@ func TestDeliveries(t *testing.T) {
 		}
 	}
 	check()
-	if err := s.Plan(ctx, []webhooks.Delivery{a1, a1}); err != nil {
+	if err := s.CommitPage(ctx, &projections.Page{Rows: projections.Rows{Deliveries: []webhooks.Delivery{a1, a1}}}); err != nil {
 		t.Fatal(err)
 	}
 	check()

@@ -291,10 +291,9 @@ func (w *writer) alone(j *job) error {
 // prepare does what a job asks for, but for inserting events, which flush does
 // for all. The error it returns is one of the database; a refusal is in the job.
 func (w *writer) prepare(j *job) error {
-	j.err, j.first = nil, 0
-	if err := j.ctx.Err(); err != nil {
-		j.err = err
-		return nil
+	j.first = 0
+	if j.err = j.ctx.Err(); j.err != nil {
+		return nil //nolint:nilerr // it is in the job
 	}
 	if j.do != nil {
 		return j.do(w.tx)
