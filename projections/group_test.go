@@ -735,3 +735,69 @@ func TestRowsFollowFromTheLog(t *testing.T) {
 		}
 	})
 }
+
+// TestAnEventThatComesTwiceCountsOnce shows events again before their page is
+// committed: by themselves, and by reading straight on with the page open.
+func TestAnEventThatComesTwiceCountsOnce(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	g.fill(t, 10, 2)
+	group := g.group(&counting{name: "a"})
+	if err := group.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		for r, err := range g.log.ReadLog(t.Context(), 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			group.Project(t.Context(), &r)
+			if r.Position == 5 {
+				break
+			}
+		}
+	}
+	if err := group.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(upTo(10), g.store.seen("a")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestDiscard drops an open page; what it had parked is forgotten with it.
+func TestDiscard(t *testing.T) {
+	t.Parallel()
+	g := newPoison(t)
+	group := g.group()
+	if err := group.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for r, err := range g.log.ReadLog(t.Context(), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		group.Project(t.Context(), &r)
+	}
+	if len(group.Parked()) != 1 {
+		t.Errorf("in the open page parked are %+v", group.Parked())
+	}
+	for range 2 {
+		if err := group.Discard(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := group.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(group.Parked()) != 0 || group.Position() != 0 || g.store.pages != 0 {
+		t.Errorf("after it was dropped parked are %+v, the group is at %d", group.Parked(), group.Position())
+	}
+	g.faulty = nil
+	if err := group.CatchUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(upTo(12), g.store.seen("ill")); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}

@@ -99,6 +99,10 @@ func (row InboxRow) evolve(f webhooks.Fact, e conversation.Event) InboxRow {
 			m := row.LastMessage.Deleted(f.Time)
 			row.LastMessage = &m
 		}
+	case conversation.Created, conversation.StatusChanged, conversation.Closed, conversation.Reopened,
+		conversation.Assigned, conversation.Unassigned, conversation.AttributesChanged, conversation.CustomerUpdated,
+		conversation.MessagePlayed, conversation.ActivityRecorded:
+		// What they change is the conversation's own.
 	}
 	row.ActiveAt = f.Position
 	return row

@@ -29,15 +29,15 @@ func (r *Rows) Len() int { return len(r.Inbox) + len(r.Typing) + len(r.Endpoints
 
 // An InboxRow is a conversation as the inbox lists it.
 type InboxRow struct {
-	Conversation webhooks.Conversation
+	Conversation webhooks.Conversation `json:"conversation"`
 	// ActiveAt is the position of the last event that a reader of the inbox
 	// would want to see on top: everything but typing and reading.
-	ActiveAt int64
+	ActiveAt int64 `json:"active_at"`
 	// Unread are the versions of the customer's messages that no agent has read
 	// or answered, newest last, at most MaxUnread.
-	Unread      []int64
-	LastMessage *webhooks.Message // newest that is not private; its text cut to MaxPreview
-	AgentReadTo int64             // furthest version an agent has read
+	Unread      []int64           `json:"unread,omitempty"`
+	LastMessage *webhooks.Message `json:"last_message,omitempty"`  // newest that is not private; its text cut to MaxPreview
+	AgentReadTo int64             `json:"agent_read_to,omitempty"` // furthest version an agent has read
 }
 
 // Limits of an inbox row.
@@ -60,16 +60,16 @@ type TypingRow struct {
 
 // An EndpointRow is an endpoint as it is now.
 type EndpointRow struct {
-	ID        string
-	Account   domain.Account
-	Settings  endpoint.Settings
-	Disabled  bool
-	Deleted   bool
-	Reason    string // why it is disabled
-	Number    int64  // position of its registration
-	Version   int64
-	CreatedAt time.Time
-	UpdatedAt time.Time
+	ID        string            `json:"id"`
+	Account   domain.Account    `json:"account"`
+	Settings  endpoint.Settings `json:"settings"`
+	Disabled  bool              `json:"disabled,omitempty"`
+	Deleted   bool              `json:"deleted,omitempty"`
+	Reason    string            `json:"reason,omitempty"` // why it is disabled
+	Number    int64             `json:"number"`           // position of its registration
+	Version   int64             `json:"version"`
+	CreatedAt time.Time         `json:"created_at"`
+	UpdatedAt time.Time         `json:"updated_at"`
 }
 
 // A Checkpoint is how far a projection has got: from where, up to where.

@@ -19,6 +19,8 @@ var volatile = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{
 
 // TestQuickStart runs the quick start of the README line by line and compares
 // what the receiver prints with what the README says it does.
+//
+//nolint:paralleltest // it needs the README's own ports
 func TestQuickStart(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1:8080", "127.0.0.1:9000"} { // the README's; nobody may have them
 		l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
@@ -62,7 +64,7 @@ func TestQuickStart(t *testing.T) {
 		t.Fatalf("%v\n%s", err, shown)
 	}
 	got := volatile.ReplaceAll(shown, []byte("…"))
-	for _, part := range strings.Split(strings.TrimSpace(printed[0]), "\n\n") {
+	for part := range strings.SplitSeq(strings.TrimSpace(printed[0]), "\n\n") {
 		want := volatile.ReplaceAll([]byte(part), []byte("…"))
 		if !bytes.Contains(got, want) {
 			t.Errorf("the README shows\n%s\nwhich is not in\n%s", want, got)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"io"
 	"log/slog"
 	"net/http/httptest"
 	"net/netip"
@@ -64,7 +63,7 @@ func openRig(tb testing.TB) *rig {
 		eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
 			Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
 		})
-	r.group = r.newGroup(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	r.group = r.newGroup(slog.New(slog.DiscardHandler))
 	return r
 }
 
@@ -84,7 +83,7 @@ func (r *rig) follow(tb testing.TB) {
 	tb.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	sub := messaging.New(messaging.Topic{DB: r.store.Readers(), Select: sqlite.SelectLog, Scan: sqlite.ScanEvent},
-		r.group, r.store.Events(), slog.New(slog.NewTextHandler(io.Discard, nil)))
+		r.group, r.store.Events(), slog.New(slog.DiscardHandler))
 	ended := make(chan error, 1)
 	go func() { ended <- sub.Run(ctx) }()
 	tb.Cleanup(func() {

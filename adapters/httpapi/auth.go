@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -85,10 +86,20 @@ func (s *Server) authenticate(r *http.Request, c *call) error {
 	if key.RevokedAt != nil {
 		return unauthorized("revoked_key", "this key was revoked; make another one with: verbatim keys create")
 	}
-	c.account = key.Account
+	c.account, c.keyID = key.Account, key.ID
 	c.agent = domain.Person{ID: key.ID, Role: domain.Agent, Name: key.Name}
 	c.meta.Actor = "key:" + key.ID
 	return nil
+}
+
+// stillValid reports whether the key of a call that takes long was not revoked
+// meanwhile. A look that fails is no reason to end the call.
+func (s *Server) stillValid(ctx context.Context, c *call) bool {
+	if c.keyID == "" {
+		return true
+	}
+	key, found, err := s.cfg.Key(ctx, c.keyID)
+	return err != nil || found && key.RevokedAt == nil
 }
 
 func (s *Server) isAdmin(sum [32]byte) bool {

@@ -39,6 +39,7 @@ type call struct {
 	method    string
 	path      string
 	account   string        // on whose behalf
+	keyID     string        // with which key; "" for the operator's
 	agent     domain.Person // who acts where a command needs somebody and names nobody
 	meta      eventstore.Metadata
 	stream    bool // an event stream is asked for

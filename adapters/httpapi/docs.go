@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"mime"
 	"net/http"
 	"path"
 
@@ -50,5 +49,20 @@ func docsFile(name string) (*fileAnswer, error) {
 	if err != nil {
 		return nil, noSuchRoute()
 	}
-	return &fileAnswer{mime.TypeByExtension(path.Ext(name)), docsPolicy, content}, nil
+	return &fileAnswer{mediaOf(name), docsPolicy, content}, nil
+}
+
+// mediaOf returns the media type of a file of the page. What the machine's own
+// tables say of it is of no interest.
+func mediaOf(name string) string {
+	switch path.Ext(name) {
+	case ".html":
+		return "text/html; charset=utf-8"
+	case ".css":
+		return "text/css; charset=utf-8"
+	case ".js":
+		return "text/javascript; charset=utf-8"
+	default:
+		return "application/octet-stream"
+	}
 }

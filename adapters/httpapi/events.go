@@ -190,6 +190,10 @@ func (f *follower) run(ctx context.Context) error {
 			return nil
 		case <-ctx.Done():
 			return nil
+		case <-f.beat:
+			if goesOn, err := f.heartbeat(ctx); !goesOn {
+				return err
+			}
 		default:
 		}
 		page, moved, ok := f.tail.after(f.position, streamBatch)
@@ -217,7 +221,7 @@ func (f *follower) run(ctx context.Context) error {
 		select {
 		case <-moved:
 		case <-f.beat:
-			if err := f.out.comment(); err != nil {
+			if goesOn, err := f.heartbeat(ctx); !goesOn {
 				return err
 			}
 		case <-f.closing:
@@ -271,6 +275,15 @@ func (f *follower) catchUp(ctx context.Context) error {
 		}
 	}
 	return f.out.flush()
+}
+
+// heartbeat shows that the stream lives, and reports whether it may go on.
+func (f *follower) heartbeat(ctx context.Context) (goesOn bool, err error) {
+	if !f.stillValid(ctx, callOf(ctx)) {
+		return false, nil
+	}
+	err = f.out.comment()
+	return err == nil, err
 }
 
 // An eventWriter writes server-sent events.

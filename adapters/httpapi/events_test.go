@@ -241,9 +241,9 @@ func TestStreamsLiveAndEnd(t *testing.T) {
 // A server's time limit on reading a request does not cut its streams.
 func TestStreamsOutliveTheReadTimeout(t *testing.T) {
 	t.Parallel()
-	h := open(t, func(cfg *httpapi.Config) { cfg.Heartbeat = 20 * time.Millisecond })
+	h := open(t, func(cfg *httpapi.Config) { cfg.Heartbeat = 100 * time.Millisecond })
 	server := httptest.NewUnstartedServer(h.api)
-	server.Config.ReadTimeout = 50 * time.Millisecond
+	server.Config.ReadTimeout = 500 * time.Millisecond
 	server.Start()
 	defer server.Close()
 	streams := *h
@@ -260,4 +260,27 @@ func TestStreamsOutliveTheReadTimeout(t *testing.T) {
 	}
 	l.cancel()
 	<-l.ended
+}
+
+// A key that is revoked loses its streams too.
+func TestStreamsEndWithTheirKey(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(cfg *httpapi.Config) { cfg.Heartbeat = time.Millisecond })
+	plain, id := h.newKey("default", "soon gone")
+	l, other := h.listen("/v1/events", as(plain)), h.listen("/v1/events", as(adminKey))
+	if _, err := h.store.RevokeKey(t.Context(), id, time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		select {
+		case <-l.events:
+			continue
+		case <-other.ended:
+			t.Fatal("the operator's stream ended")
+		case <-l.ended:
+			return
+		case <-time.After(10 * time.Second):
+			t.Fatal("the stream goes on")
+		}
+	}
 }

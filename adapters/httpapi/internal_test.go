@@ -2,6 +2,7 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -83,6 +84,40 @@ func TestAdviceOnEveryRefusal(t *testing.T) {
 	}
 }
 
+func TestProblemOf(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		err    error
+		status int
+		code   string
+		again  bool // Retry-After
+	}{
+		{conversation.AlreadyClosed, 409, "conversation.already_closed", false},
+		{fmt.Errorf("wrapped: %w", conversation.OnlyAgents), 403, "conversation.only_agents", false},
+		{domain.Refusal("some.rule"), 409, "some.rule", false},
+		{&domain.FieldError{Field: "a.b", Rule: "must be c"}, 422, "invalid_field", false},
+		{&eventstore.VersionError{Wanted: 1, Actual: 2}, 412, "version_mismatch", false},
+		{eventstore.ErrKeyReused, 422, "idempotency_key_reused", false},
+		{eventstore.ErrForeign, 404, "conversation.not_found", false},
+		{eventstore.ErrTooLarge, 413, "body_too_large", false},
+		{&eventstore.ConflictError{}, 409, "conflict", true},
+		{eventstore.ErrBusy, 503, "busy", true},
+		{eventstore.ErrClosed, 503, "closing", true},
+		{errNotProjected, 503, "not_ready", true},
+		{errBadCursor, 400, "bad_cursor", false},
+		{context.Canceled, 503, "canceled", true},
+		{errors.New("the disk is on fire"), 500, "internal", false},
+	} {
+		p, internal := problemOf(tt.err, &call{method: "POST"})
+		if p.Status != tt.status || p.Code != tt.code || p.Detail == "" || p.headers.Get("Retry-After") != "" != tt.again {
+			t.Errorf("%v: %d %s %v", tt.err, p.Status, p.Code, p.headers)
+		}
+		if internal != (tt.status == 500) {
+			t.Errorf("%v: internal is %v", tt.err, internal)
+		}
+	}
+}
+
 // What the description says of a limit is what the rules keep to.
 func TestLimitsOfTheDescription(t *testing.T) {
 	t.Parallel()
@@ -150,15 +185,15 @@ func TestTailIsBounded(t *testing.T) {
 			tail := newTail(&logOf{n: tt.n, data: make([]byte, tt.size)}, &eventstore.Bell{}, slog.New(slog.DiscardHandler))
 			defer tail.stop()
 			for {
+				// The channel first: what comes after it is not missed.
+				_, moved, _ := tail.after(1<<60, 1)
 				tail.mu.Lock()
 				reached := tail.from + int64(len(tail.events))
 				tail.mu.Unlock()
 				if reached == tt.n {
 					break
 				}
-				if _, moved, ok := tail.after(1<<60, 1); ok {
-					<-moved
-				}
+				<-moved
 			}
 			if got := int64(len(tail.events)); got != tt.kept {
 				t.Errorf("%d events kept, want %d", got, tt.kept)

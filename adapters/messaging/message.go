@@ -100,7 +100,7 @@ func (q quiet) Error(msg string, err error, fields watermill.LogFields) {
 	select {
 	case <-q.ending:
 	default:
-		q.slog.Error("watermill: "+msg, "error", err, "fields", fields)
+		q.slog.Error("watermill", "says", msg, "error", err, "fields", fields)
 	}
 }
 func (quiet) Info(string, watermill.LogFields)  {}

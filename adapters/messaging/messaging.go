@@ -80,7 +80,7 @@ func New(t Topic, group *projections.Group, bell *eventstore.Bell, logger *slog.
 // is committed first. It returns nil after an orderly end.
 func (s *Subscription) Run(ctx context.Context) error {
 	err := s.begin(ctx)
-	for false && errors.Is(err, projections.ErrLostCheckpoint) && ctx.Err() == nil {
+	for errors.Is(err, projections.ErrLostCheckpoint) && ctx.Err() == nil {
 		err = s.begin(ctx) // somebody else has got further, and is not waited for
 	}
 	if ctx.Err() != nil {

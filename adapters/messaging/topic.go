@@ -108,7 +108,7 @@ type page struct{ sub *Subscription }
 
 // QueryContext reads the page.
 func (p page) QueryContext(ctx context.Context, query string, args ...any) (wsql.Rows, error) {
-	rows, err := p.sub.topic.DB.QueryContext(ctx, query, args...)
+	rows, err := p.sub.topic.DB.QueryContext(ctx, query, args...) //nolint:rowserrcheck // by Close
 	if err != nil {
 		return nil, err
 	}

@@ -33,6 +33,7 @@ func BenchmarkAppend(b *testing.B) {
 }
 
 func benchmarkAppend(b *testing.B, clients, perTransaction int) {
+	b.Helper()
 	const chunk = 4096 // events of ours, then the same rows bare, and so on
 	store := openBench(b)
 	desk := newDesk(store)
@@ -198,7 +199,7 @@ func (d *bareDB) insert(tb testing.TB, rows []eventstore.Recorded, perTransactio
 		if err != nil {
 			tb.Fatal(err)
 		}
-		stmt := tx.StmtContext(ctx, d.insert1)
+		stmt := tx.StmtContext(ctx, d.insert1) //nolint:sqlclosecheck // it ends with its transaction
 		for i := range rows[:n] {
 			r := &rows[i]
 			if _, err := stmt.ExecContext(ctx, r.Position, r.Stream, r.Version, r.ID[:], r.Type, r.Schema, r.Time.UnixMicro(),

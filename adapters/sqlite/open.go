@@ -343,8 +343,12 @@ func (s *Store) closeAll() error {
 	return errors.Join(errs...)
 }
 
-// Ping reports whether the file can be read.
-func (s *Store) Ping(ctx context.Context) error { return s.read.PingContext(ctx) }
+// Ping reports whether the file can be read. The driver's own ping does not look
+// at it.
+func (s *Store) Ping(ctx context.Context) error {
+	_, err := s.Head(ctx)
+	return err
+}
 
 // Readers returns the connections that read. What is sent through them cannot
 // write.

@@ -179,7 +179,7 @@ func (a *app) run(ctx context.Context) error {
 	parts, failed := errgroup.WithContext(background)
 	parts.Go(func() error { return named("projections", a.subscription.Run(failed)) })
 	parts.Go(func() error { return named("dispatcher", a.dispatcher.Run(failed)) })
-	parts.Go(func() error { return named("typing", a.expire(failed)) })
+	parts.Go(func() error { a.expire(failed); return nil })
 	parts.Go(func() error {
 		if err := server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
 			return named("http", err)
@@ -206,7 +206,7 @@ func named(part string, err error) error {
 }
 
 // expire stops the typing of people who were not heard of in time.
-func (a *app) expire(ctx context.Context) error {
+func (a *app) expire(ctx context.Context) {
 	for {
 		expired, next, err := a.expirer.Step(ctx)
 		if err != nil && ctx.Err() == nil {
@@ -225,7 +225,7 @@ func (a *app) expire(ctx context.Context) error {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return nil
+			return
 		}
 		timer.Stop()
 	}

@@ -4,13 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"strconv"
 	"time"
 
 	"verbatim/adapters/sqlite"
@@ -64,7 +64,7 @@ func reachable(addr string) string {
 	if err != nil || !at.Addr().IsUnspecified() {
 		return addr
 	}
-	return net.JoinHostPort("localhost", fmt.Sprint(at.Port()))
+	return net.JoinHostPort("localhost", strconv.Itoa(int(at.Port())))
 }
 
 // call sends body and decodes the answer into answer; both may be nil. A
@@ -87,19 +87,20 @@ func (c *client) call(ctx context.Context, method, path string, body, answer any
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	resp, err := c.http.Do(req)
+	resp, err := c.http.Do(req) //nolint:gosec // the operator's own server
 	if err != nil {
-		var unreachable *url.Error
-		errors.As(err, &unreachable)
 		return &fault{exit: exitUnreachable, code: "unreachable", err: fmt.Errorf("the server does not answer: %w", err)}
 	}
-	defer resp.Body.Close() //nolint:errcheck // read to its end below
+	defer resp.Body.Close()
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
 		return &fault{exit: exitUnreachable, code: "unreachable", err: fmt.Errorf("read the answer: %w", err)}
 	}
 	if resp.StatusCode >= http.StatusBadRequest {
-		var problem struct{ Code, Title, Detail string }
+		var problem struct {
+			Code   string `json:"code"`
+			Detail string `json:"detail"`
+		}
 		if json.Unmarshal(b, &problem) != nil || problem.Code == "" {
 			return fmt.Errorf("%s %s: %s", method, path, resp.Status)
 		}

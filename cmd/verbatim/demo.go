@@ -78,7 +78,7 @@ func demo(ctx context.Context, sh *shell, args []string) (err error) {
 	}
 	if err := s.play(running); err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // somebody has seen enough
+			return nil // somebody has seen enough
 		}
 		return err
 	}
@@ -253,14 +253,14 @@ func (s *stage) follow(ctx context.Context) (ended <-chan struct{}, err error) {
 	}
 	req.Header.Set("Authorization", "Bearer "+s.client.token)
 	req.Header.Set("Accept", "text/event-stream")
-	resp, err := http.DefaultTransport.RoundTrip(req)
+	resp, err := http.DefaultTransport.RoundTrip(req) //nolint:bodyclose // closed where it is read
 	if err != nil {
 		return nil, err
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		defer resp.Body.Close() //nolint:errcheck // it ends with the context
+		defer resp.Body.Close()
 		lines := bufio.NewScanner(resp.Body)
 		lines.Buffer(nil, maxLine)
 		for lines.Scan() {

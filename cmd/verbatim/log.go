@@ -38,7 +38,7 @@ func importEvents(ctx context.Context, sh *shell, args []string) error {
 	}
 	in := sh.in
 	if names[0] != "-" {
-		f, err := os.Open(names[0])
+		f, err := os.Open(names[0]) //nolint:gosec // the operator names the file
 		if err != nil {
 			return err
 		}
@@ -211,12 +211,12 @@ func writeFile(name string, write func(io.Writer) error) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
+			err = errors.Join(err, os.Remove(f.Name())) //nolint:gosec // made above
 		}
 	}()
 	out := bufio.NewWriter(f)
 	if err := errors.Join(write(out), out.Flush(), f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), name)
+	return os.Rename(f.Name(), name) //nolint:gosec // the operator names the file
 }
