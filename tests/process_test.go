@@ -85,15 +85,33 @@ type server struct {
 	cmd  *exec.Cmd
 	url  string
 	key  string // of a new data folder only
-	errs *bytes.Buffer
+	errs *output
 	done chan struct{}
+}
+
+// output is what a process has written so far.
+type output struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.buf.String()
 }
 
 // startServer starts the program on a data folder, on a free port, allowed to
 // send webhooks to this machine.
 func startServer(tb testing.TB, folder string, args ...string) *server {
 	tb.Helper()
-	s := &server{tb: tb, errs: &bytes.Buffer{}, done: make(chan struct{})}
+	s := &server{tb: tb, errs: &output{}, done: make(chan struct{})}
 	s.cmd = exec.Command(binary(tb), append([]string{
 		"serve", "--json", "-addr", "127.0.0.1:0", "-database", "sqlite:" + folder,
 		"-allow-private-networks", "127.0.0.0/8",
