@@ -10,15 +10,14 @@ func (t *Transcripts) Kept() (streams, size int) {
 	return len(t.streams), t.size
 }
 
-// Sizes returns what t thinks the histories of a stream take, and what they do.
-func (t *Transcripts) Sizes(stream string) (counted, real int) {
+// SizeOf returns how large the histories of a stream are.
+func (t *Transcripts) SizeOf(stream string) (size int) {
 	tr := t.enter(stream)
 	defer t.leave(tr)
-	for _, c := range tr.cursors {
-		counted += c.size
-		real += c.Size()
+	for _, h := range tr.cursors {
+		size += h.Size()
 	}
-	return counted, real
+	return size
 }
 
 // InboxCache is the bound of the rows that the inbox remembers.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"verbatim/domain"
-
 	"verbatim/eventstore"
 	"verbatim/webhooks"
 )

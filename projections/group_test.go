@@ -634,8 +634,11 @@ func (g *rig) drawLog(t *rapid.T) {
 		var event domain.Event = registered(settings)
 		if e.version > 0 {
 			event = rapid.SampledFrom([]domain.Event{
-				endpoint.Updated{Settings: settings}, endpoint.Disabled{Reason: "gone"}, endpoint.Enabled{},
-				endpoint.SecretRotated{PreviousUntil: noon}, endpoint.Deleted{},
+				endpoint.Updated{Settings: settings},
+				endpoint.Disabled{Reason: "gone"},
+				endpoint.Enabled{},
+				endpoint.SecretRotated{PreviousUntil: noon},
+				endpoint.Deleted{},
 			}).Draw(t, "change")
 		}
 		_, e.deleted = event.(endpoint.Deleted)

@@ -53,8 +53,10 @@ func TestInbox(t *testing.T) {
 		{
 			"another agent has read less",
 			[]domain.Event{
-				posted("a", jon, "one"), posted("b", jon, "two"), conversation.Read{By: arya, UpTo: 3},
-				conversation.Read{By: domain.Person{ID: "sansa", Role: domain.Agent}, UpTo: 2}, posted("c", jon, "three"),
+				posted("a", jon, "one"), posted("b", jon, "two"),
+				conversation.Read{By: arya, UpTo: 3},
+				conversation.Read{By: domain.Person{ID: "sansa", Role: domain.Agent}, UpTo: 2},
+				posted("c", jon, "three"),
 			},
 			inboxLine{Last: "three", Unread: []int64{6}, ReadTo: 3, Active: 6, Status: open},
 		},
@@ -117,7 +119,8 @@ func TestInbox(t *testing.T) {
 		{
 			"typing brings nothing to the top",
 			[]domain.Event{
-				posted("a", jon, "one"), conversation.TypingStarted{Author: jon, ExpiresAt: expires},
+				posted("a", jon, "one"),
+				conversation.TypingStarted{Author: jon, ExpiresAt: expires},
 				conversation.TypingStopped{Author: jon, Reason: conversation.StopExplicit},
 			},
 			inboxLine{Last: "one", Unread: []int64{2}, Active: 2, Status: open},

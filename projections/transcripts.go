@@ -3,7 +3,6 @@ package projections
 import (
 	"container/list"
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"slices"
 	"sync"
@@ -45,30 +44,9 @@ type transcript struct {
 	sync.Mutex
 
 	stream  string
-	cursors []*cursor // by last use, newest first
+	cursors []*webhooks.History // by last use, newest first
 	element *list.Element
 	size    int // counted in Transcripts.size
-}
-
-// cursor is a history that is kept, and how large it was when it was counted.
-type cursor struct {
-	webhooks.History
-	size   int
-	credit int // messages that may be looked at to count it again
-}
-
-// creditPerUse is how many messages a use of a history pays for counting them:
-// counting costs what a use costs at most, and a history is counted again
-// before it was used a sixty-fourth as often as it has messages.
-const creditPerUse = 64
-
-// used pays for a use that took the history on by so many events, and counts it
-// anew when enough was paid.
-func (c *cursor) used(events int64) {
-	c.credit += creditPerUse + int(events)
-	if c.size == 0 || c.credit >= len(c.Messages) {
-		c.size, c.credit = c.Size(), 0
-	}
 }
 
 // NewTranscripts returns histories from that log, and bodies in those dialects.
@@ -91,18 +69,17 @@ func (t *Transcripts) With(
 ) error {
 	tr := t.enter(stream)
 	defer t.leave(tr)
-	c := tr.cursorFor(version)
-	before := c.Conversation.Version
-	defer func() { c.used(c.Conversation.Version - before) }()
-	last, err := t.takeOn(ctx, &c.History, stream, version)
+	h := tr.cursorFor(version)
+	before := h.Conversation.Version
+	last, err := t.takeOn(ctx, h, stream, version)
 	if err == nil && last == nil && before > 0 {
 		// There was nothing new: the last one is read again, for itself.
-		last, err = t.takeOn(ctx, &c.History, stream, before)
+		last, err = t.takeOn(ctx, h, stream, before)
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", stream, err)
 	}
-	return use(&c.History, last)
+	return use(h, last)
 }
 
 // takeOn takes h on to a version, or to the end if that comes first, and returns
@@ -194,23 +171,23 @@ func (t *Transcripts) withFact(ctx context.Context, stream string, version int64
 
 // cursorFor returns the furthest history that is not beyond the version: one to
 // take on, or a new one.
-func (tr *transcript) cursorFor(version int64) *cursor {
+func (tr *transcript) cursorFor(version int64) *webhooks.History {
 	best := -1
-	for i, c := range tr.cursors {
-		if c.Conversation.Version <= version && (best < 0 || c.Conversation.Version > tr.cursors[best].Conversation.Version) {
+	for i, h := range tr.cursors {
+		if h.Conversation.Version <= version && (best < 0 || h.Conversation.Version > tr.cursors[best].Conversation.Version) {
 			best = i
 		}
 	}
-	c := &cursor{}
+	h := &webhooks.History{}
 	if best >= 0 {
-		c = tr.cursors[best]
+		h = tr.cursors[best]
 		tr.cursors = slices.Delete(tr.cursors, best, best+1)
 	}
-	tr.cursors = slices.Insert(tr.cursors, 0, c)
+	tr.cursors = slices.Insert(tr.cursors, 0, h)
 	if len(tr.cursors) > cursorsPerStream {
 		tr.cursors = slices.Delete(tr.cursors, cursorsPerStream, len(tr.cursors))
 	}
-	return c
+	return h
 }
 
 func (t *Transcripts) enter(stream string) *transcript {
@@ -230,8 +207,8 @@ func (t *Transcripts) enter(stream string) *transcript {
 
 func (t *Transcripts) leave(tr *transcript) {
 	size := 0
-	for _, c := range tr.cursors {
-		size += c.size
+	for _, h := range tr.cursors {
+		size += h.Size()
 	}
 	tr.Unlock()
 	t.mu.Lock()
@@ -247,10 +224,4 @@ func (t *Transcripts) leave(tr *transcript) {
 		delete(t.streams, oldest.stream)
 		t.size -= oldest.size
 	}
-}
-
-// BodyDigest returns the SHA-256 of a body: the proof that is kept of it.
-func BodyDigest(body []byte) []byte {
-	sum := sha256.Sum256(body)
-	return sum[:]
 }

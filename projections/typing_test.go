@@ -42,7 +42,8 @@ func TestTyping(t *testing.T) {
 		{[]domain.Event{started(arya, 20)}, map[string]projections.TypingRow{"jon": row(10), "arya": row(20)}, true},
 		{
 			[]domain.Event{stopped(jon), started(jon, 30)},
-			map[string]projections.TypingRow{"jon": row(30), "arya": row(20)}, true,
+			map[string]projections.TypingRow{"jon": row(30), "arya": row(20)},
+			true,
 		},
 		{[]domain.Event{stopped(arya)}, map[string]projections.TypingRow{"jon": row(30)}, true},
 		{[]domain.Event{started(arya, 40), stopped(arya), stopped(jon)}, map[string]projections.TypingRow{}, true},
@@ -95,8 +96,7 @@ func TestTypingIsToldAfterTheCommit(t *testing.T) {
 // types makes people type until so many seconds after noon.
 func (s *rows) types(seconds map[string]int) {
 	for person, after := range seconds {
-		s.typing[projections.TypingKey{Conversation: "c", AuthorID: person}] =
-			projections.TypingRow{Account: "default", Until: noon.Add(time.Duration(after) * time.Second)}
+		s.typing[projections.TypingKey{Conversation: "c", AuthorID: person}] = projections.TypingRow{Account: "default", Until: noon.Add(time.Duration(after) * time.Second)}
 	}
 }
 

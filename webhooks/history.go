@@ -157,6 +157,7 @@ type History struct {
 	Conversation Conversation
 	Messages     []Message
 
+	text      int                   // bytes of text in Messages
 	fragments map[string]*fragments // by dialect
 }
 
@@ -166,6 +167,7 @@ func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
 	switch e := e.(type) {
 	case conversation.MessagePosted:
 		h.Messages = append(h.Messages, NewMessage(r, e))
+		h.text += len(e.Text)
 	case conversation.MessageEdited:
 		h.replace(e.MessageID, func(m Message) Message { return m.Edited(e.Text, r.Time) })
 	case conversation.MessageDeleted:
@@ -184,7 +186,9 @@ func (h *History) replace(id string, change func(Message) Message) {
 	// From the end: what is edited is nearly always new.
 	for i := len(h.Messages) - 1; i >= 0; i-- {
 		if h.Messages[i].ID == id {
+			h.text -= len(h.Messages[i].Text)
 			h.Messages[i] = change(h.Messages[i])
+			h.text += len(h.Messages[i].Text)
 			for _, f := range h.fragments {
 				f.truncate(i)
 			}
@@ -203,13 +207,11 @@ func (h *History) Message(id string) *Message {
 	return nil
 }
 
-// Size is a rough count of the bytes that the history holds in memory.
+// Size is a rough count of the bytes that the history holds in memory. It costs
+// the same for any length.
 func (h *History) Size() int {
 	const perMessage, perConversation = 512, 2048 // the structs and their small strings
-	n := perConversation
-	for i := range h.Messages {
-		n += perMessage + len(h.Messages[i].Text)
-	}
+	n := perConversation + perMessage*len(h.Messages) + h.text
 	for _, f := range h.fragments {
 		n += cap(f.bytes)
 	}

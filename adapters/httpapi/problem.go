@@ -2,7 +2,6 @@ package httpapi
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
@@ -221,11 +220,7 @@ func (s *Server) writeProblem(w http.ResponseWriter, r *http.Request, err error)
 	maps.Copy(w.Header(), p.headers)
 	w.Header().Set("Content-Type", p.ContentType(""))
 	w.WriteHeader(p.Status)
-	body, err := json.Marshal(p)
-	if err != nil {
-		panic("httpapi: a problem does not encode: " + err.Error())
-	}
-	_, _ = w.Write(body) // the client may be gone
+	_ = jsonFormat().Marshal(w, p) // the client may be gone
 }
 
 // humaProblem is how huma says what is wrong with parameters and bodies.
