@@ -61,14 +61,15 @@ func (p *Endpoints) Project(_ context.Context, f webhooks.Fact, rows *Rows) erro
 	if !known && f.Version > 1 {
 		return fmt.Errorf("version %d of %s comes before its first", f.Version, f.Stream)
 	}
-	row = row.evolve(f, e)
+	row = row.Evolve(f, e)
 	p.known[f.Stream] = row
 	p.touched = append(p.touched, row.ID)
 	rows.Endpoints[row.ID] = row
 	return nil
 }
 
-func (row EndpointRow) evolve(f webhooks.Fact, e endpoint.Event) EndpointRow {
+// Evolve returns the row after the fact e that f records: the endpoint as of it.
+func (row EndpointRow) Evolve(f webhooks.Fact, e endpoint.Event) EndpointRow {
 	row.Version, row.UpdatedAt = f.Version, f.Time
 	switch e := e.(type) {
 	case endpoint.Registered:

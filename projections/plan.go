@@ -76,7 +76,7 @@ func (p *Plan) Load(ctx context.Context, checkpoint int64) error {
 				return err
 			}
 			if e, ok := event.(endpoint.Event); ok {
-				p.endpoints[stream] = p.endpoints[stream].evolve(webhooks.Fact{Recorded: &r, Event: event}, e)
+				p.endpoints[stream] = p.endpoints[stream].Evolve(webhooks.Fact{Recorded: &r, Event: event}, e)
 			}
 		}
 	}
@@ -147,7 +147,7 @@ func (p *Plan) Settle(committed bool) {
 // Project plans the deliveries of an event.
 func (p *Plan) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error {
 	if e, ok := f.Event.(endpoint.Event); ok {
-		p.endpoints[f.Stream] = p.endpoints[f.Stream].evolve(f, e)
+		p.endpoints[f.Stream] = p.endpoints[f.Stream].Evolve(f, e)
 		p.index()
 		return nil
 	}

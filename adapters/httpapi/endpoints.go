@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -162,7 +163,7 @@ func (s *Server) checkRegistration(c *call, in *registerEndpointInput) (endpoint
 	}
 	if b.Start != "" && b.Start != startNow {
 		return settings, &domain.FieldError{
-			Field: "start", Rule: `must be "now" or absent; what happened before is sent by POST /v1/endpoints/{id}/replays`,
+			Field: "start", Rule: `must be "now" or absent; the command rebuild renders what happened before`,
 		}
 	}
 	dialect, err := s.cfg.Dialects.Find(b.Dialect)
@@ -258,18 +259,11 @@ func (s *Server) endpointAsOf(ctx context.Context, stream string, version int64)
 		if err != nil {
 			return row, err
 		}
-		row.Version, row.UpdatedAt = r.Version, r.Time
-		switch e := event.(type) {
-		case endpoint.Registered:
-			_, row.ID = eventstore.SplitStream(stream)
-			row.Account, row.Settings, row.Number, row.CreatedAt = e.Account, e.Settings, r.Position, r.Time
-		case endpoint.Updated:
-			row.Settings = e.Settings
-		case endpoint.Disabled:
-			row.Disabled, row.Reason = true, e.Reason
-		case endpoint.Enabled:
-			row.Disabled, row.Reason = false, ""
+		e, ok := event.(endpoint.Event)
+		if !ok {
+			return row, fmt.Errorf("read %s: position %d: %s does not belong here", stream, r.Position, r.Type)
 		}
+		row = row.Evolve(webhooks.Fact{Recorded: &r, Event: event}, e)
 	}
 	if row.Version == 0 {
 		return row, errNoSuchEvent

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
+
 	"verbatim/domain"
 	"verbatim/projections"
 )
@@ -31,18 +33,27 @@ type Access interface {
 var accountID = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
 func (s *Server) operatorRoutes() {
-	register(s, withErrors(operation(http.MethodGet, "list-keys", "/v1/keys", tagOperation,
-		"List API keys", "For the operator."), http.StatusForbidden), s.listKeys)
-	register(s, withErrors(withStatus(operation(http.MethodPost, "create-key", "/v1/keys", tagOperation,
+	register(s, operatorOperation(http.MethodGet, "list-keys", "/v1/keys",
+		"List API keys", "For the operator."), s.listKeys)
+	register(s, withStatus(operatorOperation(http.MethodPost, "create-key", "/v1/keys",
 		"Make an API key", "For the operator. The account is made if it is not there. The key is shown this once."),
-		http.StatusCreated), http.StatusForbidden), s.createKey)
-	register(s, withErrors(operation(http.MethodDelete, "revoke-key", "/v1/keys/{id}", tagOperation,
-		"Revoke an API key", "For the operator. It takes effect at once."), http.StatusForbidden), s.revokeKey)
-	register(s, withErrors(operation(http.MethodGet, "get-projections", "/v1/projections", tagOperation,
-		"Say how far the projections have got", "For the operator. What stands still, and why."), http.StatusForbidden), s.getProjections)
-	register(s, withErrors(withStatus(operation(http.MethodPost, "retry-projections", "/v1/projections/retry", tagOperation,
+		http.StatusCreated), s.createKey)
+	register(s, operatorOperation(http.MethodDelete, "revoke-key", "/v1/keys/{id}",
+		"Revoke an API key", "For the operator. It takes effect at once."), s.revokeKey)
+	register(s, operatorOperation(http.MethodGet, "get-projections", "/v1/projections",
+		"Say how far the projections have got", "For the operator. What stands still, and why."), s.getProjections)
+	register(s, withStatus(operatorOperation(http.MethodPost, "retry-projections", "/v1/projections/retry",
 		"Try parked streams again", "For the operator. It happens within a second or two."),
-		http.StatusAccepted), http.StatusForbidden), s.retryProjections)
+		http.StatusAccepted), s.retryProjections)
+}
+
+// operatorOperation returns what the operator's operations have in common. They
+// change no stream: there is no version to insist on, and no event to keep an
+// idempotency key with.
+func operatorOperation(method, id, path, summary, description string) huma.Operation {
+	op := withErrors(operation(method, id, path, tagOperation, summary, description), http.StatusForbidden)
+	op.Parameters = []*huma.Param{commonParameter("RequestID")}
+	return op
 }
 
 // operatorOnly returns a problem unless the operator asks.
