@@ -38,7 +38,7 @@ const (
 	// written once a page, and the machine is left to the appends. A log with
 	// fewer new events than that is followed at once.
 	busyPage  = 4
-	busyPause = 5 * time.Millisecond
+	busyPause = 20 * time.Millisecond
 	// closeTimeout bounds the end of a run: a page takes milliseconds.
 	closeTimeout = 10 * time.Second
 )

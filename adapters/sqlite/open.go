@@ -338,7 +338,8 @@ func (s *Store) closeAll() error {
 		}
 	}
 	if s.lock != nil {
-		errs = append(errs, s.lock.Truncate(0), s.lock.Close())
+		// To close the file would leave the lock to a child that is being started.
+		errs = append(errs, s.lock.Truncate(0), syscall.Flock(int(s.lock.Fd()), syscall.LOCK_UN), s.lock.Close())
 	}
 	return errors.Join(errs...)
 }

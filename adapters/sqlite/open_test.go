@@ -99,14 +99,14 @@ func TestOpenBesideOnlookers(t *testing.T) {
 	dir := t.TempDir()
 	ctx, stop := context.WithCancel(t.Context())
 	var onlookers sync.WaitGroup
-	for range 4 {
+	for range 3 {
 		onlookers.Go(func() {
 			for ctx.Err() == nil {
 				sqlite.Serving(dir)
 			}
 		})
 	}
-	for range 10 {
+	for range 20 {
 		s, err := sqlite.Open(t.Context(), dir, sqlite.Options{})
 		if err != nil {
 			t.Error(err)

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 	"errors"
 	"fmt"
@@ -357,6 +358,25 @@ func committed(j *job) int {
 		return 0
 	}
 	return 1
+}
+
+// TestPagesAreBounded: a reader holds little in memory, however large the events.
+func TestPagesAreBounded(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	const size, events = 1 << 20, 20
+	for version := range int64(events) {
+		j := appending("s-1", version, 1)
+		j.commit.Appends[0].Events[0].Data = make([]byte, size)
+		b.together(j)
+	}
+	page, more, err := readPage(nil, 3, run{page: func(after int64) (*sql.Rows, error) {
+		return b.read.QueryContext(t.Context(), SelectLog, after, pageSize)
+	}})
+	if len(page) != pageBytes/size || !more || err != nil || page[0].Position != 4 {
+		t.Errorf("a page has %d events, more: %t, %v; want %d of a megabyte each", len(page), more, err, pageBytes/size)
+	}
+	b.check(events)
 }
 
 // TestLostConnection: without a connection nothing is acknowledged.
