@@ -129,7 +129,7 @@ func (h *rig) seed(tb testing.TB, events int) {
 // BenchmarkCatchUp projects a log of 100,000 events from the start.
 func BenchmarkCatchUp(b *testing.B) {
 	const events = 100_000
-	for range b.N {
+	for b.Loop() {
 		b.StopTimer()
 		h := openRig(b)
 		h.seed(b, events)
@@ -151,8 +151,7 @@ func BenchmarkReadLog(b *testing.B) {
 	h := openRig(b)
 	h.seed(b, events)
 	var ours, bare time.Duration
-	b.ResetTimer()
-	for range b.N {
+	for b.Loop() {
 		start := time.Now()
 		n := 0
 		for _, err := range h.store.ReadLog(b.Context(), 0) {
@@ -206,8 +205,7 @@ func BenchmarkLongConversation(b *testing.B) {
 	h.talk(b, []string{long}, 10_000)
 	var inLong, inShort time.Duration
 	const turn = 20
-	b.ResetTimer()
-	for range b.N {
+	for b.Loop() {
 		short := h.create(b)
 		h.talk(b, []string{short}, 10)
 		inShort += h.talk(b, []string{short}, turn)
@@ -235,8 +233,7 @@ func BenchmarkLogGrowth(b *testing.B) {
 		}
 	}
 	var appends, reads, projects [2]time.Duration
-	b.ResetTimer()
-	for range b.N {
+	for b.Loop() {
 		for i, h := range rigs {
 			appends[i] += h.talk(b, ids[i], run)
 			start := time.Now()
@@ -304,7 +301,6 @@ func BenchmarkHTTP(b *testing.B) {
 		return time.Since(start)
 	}
 	var ours, theirs time.Duration
-	b.ResetTimer()
 	for done := 0; done < b.N; {
 		n := min(chunk, b.N-done)
 		done += n
@@ -353,7 +349,7 @@ func BenchmarkWebhookLatency(b *testing.B) {
 	tick := time.NewTicker(time.Second / 20)
 	defer tick.Stop()
 	took := make([]time.Duration, 0, b.N)
-	for range b.N {
+	for b.Loop() {
 		<-tick.C
 		start := time.Now()
 		r.say(b, id)
