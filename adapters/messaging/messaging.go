@@ -161,7 +161,7 @@ func (s *Subscription) handle(m *message.Message) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if m.Context().Err() != nil {
-		return nil //nolint:nilerr // nobody hears of it
+		return nil // nobody hears of it
 	}
 	s.group.Project(m.Context(), &r)
 	s.count++
