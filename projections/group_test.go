@@ -43,9 +43,9 @@ func (g *rig) fill(t tester, n, conversations int) []string {
 	return streams
 }
 
-// TestEachEventIsProjectedOnce cuts a log into pages in several ways and starts
+// TestProjectedExactlyOnce cuts a log into pages in several ways and starts
 // again, with nothing in memory, behind each page.
-func TestEachEventIsProjectedOnce(t *testing.T) {
+func TestProjectedExactlyOnce(t *testing.T) {
 	t.Parallel()
 	g := newRig()
 	g.fill(t, 60, 7)

@@ -174,16 +174,9 @@ func (in *hookInbox) take(w http.ResponseWriter, r *http.Request) {
 // await returns when that many messages have arrived.
 func (in *hookInbox) await(n int) {
 	in.tb.Helper()
-	timer := time.AfterFunc(patience, in.changed.Broadcast)
-	defer timer.Stop()
-	deadline := time.Now().Add(patience)
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for len(in.byMessage) < n {
-		if time.Now().After(deadline) {
-			in.tb.Errorf("%d of %d webhooks arrived", len(in.byMessage), n)
-			return
-		}
-		in.changed.Wait()
+	if !await(in.changed, func() bool { return len(in.byMessage) >= n }) {
+		in.tb.Errorf("%d of %d webhooks arrived", len(in.byMessage), n)
 	}
 }

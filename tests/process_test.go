@@ -202,3 +202,31 @@ type arrived struct {
 	header http.Header
 	body   []byte
 }
+
+// await returns true when it is so, asking at every change, and false when
+// patience is at its end. The condition's lock is held.
+func await(changed *sync.Cond, so func() bool) bool {
+	end := time.Now().Add(patience)
+	timer := time.AfterFunc(patience, changed.Broadcast)
+	defer timer.Stop()
+	for !so() {
+		if !time.Now().Before(end) {
+			return false
+		}
+		changed.Wait()
+	}
+	return true
+}
+
+// poll asks again and again until it is so: for what a process does by itself
+// and tells nobody.
+func poll(tb testing.TB, so func() bool) {
+	tb.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(patience); !so(); <-tick.C {
+		if time.Now().After(end) {
+			tb.Fatal("it did not come to be")
+		}
+	}
+}
