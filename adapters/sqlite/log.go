@@ -79,6 +79,7 @@ func (s *Store) ReadLog(ctx context.Context, after int64) iter.Seq2[eventstore.R
 		page:  func(after int64) (*sql.Rows, error) { return s.read.QueryContext(ctx, SelectLog, after, pageSize) },
 		place: func(r *eventstore.Recorded) int64 { return r.Position },
 		end:   func() *sql.Row { return s.read.QueryRowContext(ctx, selectHead) },
+		tail:  &s.tail,
 	})
 }
 
@@ -87,6 +88,7 @@ type run struct {
 	page  func(after int64) (*sql.Rows, error)
 	place func(*eventstore.Recorded) int64
 	end   func() *sql.Row // the last place there is
+	tail  *tail           // of the log, if the run is the log's
 }
 
 // pages yields a run, page after page. Where it ends is asked for behind the
@@ -128,6 +130,11 @@ func (s *Store) pages(ctx context.Context, after int64, of run) iter.Seq2[events
 // readPage returns the events behind a place, and whether there may be more
 // than those.
 func readPage(page []eventstore.Recorded, after int64, of run) (_ []eventstore.Recorded, more bool, err error) {
+	if of.tail != nil {
+		if page, more, ok := of.tail.after(page, after); ok {
+			return page, more, nil
+		}
+	}
 	rows, err := of.page(after)
 	if err != nil {
 		return page, false, err

@@ -87,6 +87,7 @@ type Store struct {
 	writer *writer
 	lock   *os.File
 	events eventstore.Bell
+	tail   tail
 	close  func() error // once; see Close
 }
 
@@ -148,7 +149,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 	if err := s.checkTail(ctx); err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
-	if s.writer, err = startWriter(ctx, s.write, s.events.Ring); err != nil {
+	if s.writer, err = startWriter(ctx, s.write, s.committed); err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
 	return s, nil
@@ -323,6 +324,12 @@ func (s *Store) checkTail(ctx context.Context) error {
 	return nil
 }
 
+// committed makes appended events known to those who follow the log.
+func (s *Store) committed(events []eventstore.Recorded) {
+	s.tail.add(events)
+	s.events.Ring()
+}
+
 // Close stops the writer after what was handed to it, and closes the file. To
 // close again does nothing.
 func (s *Store) Close() error { return s.close() }
@@ -332,6 +339,7 @@ func (s *Store) closeAll() error {
 	if s.writer != nil {
 		errs = append(errs, s.writer.stop())
 	}
+	s.tail.add(nil) // a closed store is not read
 	for _, db := range []*sql.DB{s.read, s.write} {
 		if db != nil {
 			errs = append(errs, db.Close())

@@ -34,9 +34,9 @@ const (
 // together in one transaction; each gets its own answer, and one that fails
 // takes nothing with it.
 type writer struct {
-	queue   chan *job
-	stopped chan struct{}
-	ring    func()
+	queue     chan *job
+	stopped   chan struct{}
+	committed func([]eventstore.Recorded) // told of what each transaction appended, none if it was not kept
 
 	closing sync.RWMutex // held for writing while the queue is closed
 	closed  bool
@@ -67,15 +67,15 @@ type job struct {
 	done   chan struct{} // one slot
 }
 
-// startWriter starts the goroutine on a connection of its own. ring is called
-// after each transaction that appended events.
-func startWriter(ctx context.Context, db *sql.DB, ring func()) (*writer, error) {
+// startWriter starts the goroutine on a connection of its own. committed is
+// called when the log has got further.
+func startWriter(ctx context.Context, db *sql.DB, committed func([]eventstore.Recorded)) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open the writing connection: %w", err)
 	}
 	w := &writer{
-		queue: make(chan *job, queueLength), stopped: make(chan struct{}), ring: ring,
+		queue: make(chan *job, queueLength), stopped: make(chan struct{}), committed: committed,
 		conn: conn, heads: make(map[string]head),
 	}
 	err = conn.Raw(func(dc any) error {
@@ -193,7 +193,7 @@ func (w *writer) loop() {
 			}
 		}
 		if w.position != before {
-			w.ring()
+			w.committed(w.tx.rows[:w.tx.inserted])
 		}
 		for _, j := range group {
 			j.done <- struct{}{}
@@ -241,6 +241,7 @@ func (w *writer) transact(do func() error) error {
 	if len(w.heads) > maxHeads {
 		clear(w.heads) // only here, where the file has all that they knew
 	}
+	w.tx.rows, w.tx.inserted = w.tx.rows[:0], 0
 	if err := w.tx.run("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -249,7 +250,7 @@ func (w *writer) transact(do func() error) error {
 		err = w.tx.run("COMMIT")
 	}
 	if err != nil {
-		w.tx.rows = w.tx.rows[:0]
+		w.tx.rows, w.tx.inserted = w.tx.rows[:0], 0
 		if !w.tx.conn.AutoCommit() {
 			err = errors.Join(err, w.tx.run("ROLLBACK"))
 		}
@@ -271,7 +272,7 @@ func (w *writer) alone(j *job) error {
 	if err == nil {
 		return w.tx.run("RELEASE job")
 	}
-	w.tx.rows = w.tx.rows[:0]
+	w.tx.rows = w.tx.rows[:w.tx.inserted]
 	if w.tx.conn.AutoCommit() {
 		return err // SQLite itself rolled everything back: the disk is full, or worse
 	}
@@ -351,7 +352,7 @@ func (w *writer) append(j *job) error {
 			h.version++
 			r := eventstore.Recorded{
 				Position: w.position, Stream: a.Stream, Version: h.version, ID: d.ID, Type: d.Type, Schema: d.Schema,
-				Time: d.Time, Account: c.Account, Data: d.Data, Metadata: metadata, Digest: eventstore.Digest(d.Data),
+				Time: fromMicros(micros(d.Time)), Account: c.Account, Data: d.Data, Metadata: metadata, Digest: eventstore.Digest(d.Data),
 			}
 			r.Hash = eventstore.Chain(h.hash, &r)
 			h.hash, h.account = r.Hash, c.Account
@@ -397,13 +398,12 @@ func (w *writer) head(stream string) (head, error) {
 // flush inserts the events that were prepared, one by one: a statement with
 // many rows would keep a journal of its own to be undone by.
 func (w *writer) flush() error {
-	rows := w.tx.rows
-	w.tx.rows = rows[:0]
-	for i := range rows {
-		if err := w.tx.insert(&rows[i]); err != nil {
+	for i := w.tx.inserted; i < len(w.tx.rows); i++ {
+		if err := w.tx.insert(&w.tx.rows[i]); err != nil {
 			return err
 		}
 	}
+	w.tx.inserted = len(w.tx.rows)
 	return nil
 }
 
@@ -418,7 +418,8 @@ func isDuplicate(err error) bool {
 type tx struct {
 	conn       *sqlite3.SQLiteConn
 	statements map[string]*sqlite3.SQLiteStmt
-	rows       []eventstore.Recorded // prepared and not yet inserted
+	rows       []eventstore.Recorded // of the transaction that is open, or was last
+	inserted   int                   // so many of rows are; the others are prepared
 	args       []driver.Value
 }
 

@@ -32,10 +32,10 @@ func newBench(t *testing.T) *bench {
 		t.Fatal(err)
 	}
 	b := &bench{T: t, Store: s}
-	ring := s.writer.ring
-	s.writer.ring = func() { // the writer looks at it only after a first job
+	committed := s.writer.committed
+	s.writer.committed = func(events []eventstore.Recorded) { // the writer looks at it only after a first job
 		b.rings.Add(1)
-		ring()
+		committed(events)
 	}
 	t.Cleanup(func() { _ = s.Close() })
 	return b
