@@ -1,8 +1,10 @@
 package sqlite
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
@@ -25,31 +27,45 @@ func (s *Store) Append(ctx context.Context, c eventstore.Commit) (first int64, e
 	if s.writer == nil {
 		return 0, errReadOnly
 	}
-	j := &job{ctx: ctx, commit: &c, done: make(chan struct{}, 1)}
-	events := 0
-	for i := range c.Appends {
-		for k := range i {
-			if c.Appends[k].Stream == c.Appends[i].Stream {
-				return 0, fmt.Errorf("append: %s stands twice in one commit", c.Appends[i].Stream)
-			}
-		}
-		for k := range c.Appends[i].Events {
-			size := len(c.Appends[i].Events[k].Data)
-			if size > eventstore.MaxEventSize {
-				return 0, eventstore.ErrTooLarge
-			}
-			j.size += size
-			events++
-		}
-	}
-	if events > eventstore.MaxCommitSize {
-		return 0, eventstore.ErrTooLarge
-	}
-	err = s.writer.submit(j)
+	j, err := appending(ctx, &c)
 	if err != nil {
 		return 0, err
 	}
+	if err := s.writer.submit(j); err != nil {
+		return 0, err
+	}
 	return j.first, nil
+}
+
+// appending returns the job of a commit, with everything about its events that
+// does not depend on where they will stand: the writer has others waiting.
+func appending(ctx context.Context, c *eventstore.Commit) (*job, error) {
+	metadata, err := json.Marshal(c.Metadata)
+	if err != nil {
+		return nil, fmt.Errorf("append: encode metadata: %w", err)
+	}
+	j := &job{ctx: ctx, commit: c, done: make(chan struct{}, 1)}
+	for i := range c.Appends {
+		a := &c.Appends[i]
+		for k := range i {
+			if c.Appends[k].Stream == a.Stream {
+				return nil, fmt.Errorf("append: %s stands twice in one commit", a.Stream)
+			}
+		}
+		for k := range a.Events {
+			d := &a.Events[k]
+			if len(d.Data) > eventstore.MaxEventSize || len(j.rows) == eventstore.MaxCommitSize {
+				return nil, eventstore.ErrTooLarge
+			}
+			data := bytes.Clone(d.Data) // the caller may go on to use it
+			j.size += len(data)
+			j.rows = append(j.rows, eventstore.Recorded{
+				Stream: a.Stream, ID: d.ID, Type: d.Type, Schema: d.Schema, Time: fromMicros(micros(d.Time)),
+				Account: c.Account, Data: data, Metadata: metadata, Digest: eventstore.Digest(data),
+			})
+		}
+	}
+	return j, nil
 }
 
 // SelectLog reads a page of the log: behind a position, at most so many events.
@@ -131,8 +147,8 @@ func (s *Store) pages(ctx context.Context, after int64, of run) iter.Seq2[events
 // than those.
 func readPage(page []eventstore.Recorded, after int64, of run) (_ []eventstore.Recorded, more bool, err error) {
 	if of.tail != nil {
-		if page, more, ok := of.tail.after(page, after); ok {
-			return page, more, nil
+		if kept, more, ok := of.tail.after(page, after); ok {
+			return kept, more, nil
 		}
 	}
 	rows, err := of.page(after)

@@ -10,8 +10,8 @@ import (
 // Limits of the end of the log that is kept in memory: what projections and
 // event streams, which follow the log closely, are behind at the most.
 const (
-	tailEvents = 8192
-	tailBytes  = 16 << 20 // of data and metadata
+	tailEvents = 4096
+	tailBytes  = 8 << 20 // of data and metadata
 )
 
 // tail is the end of the log in memory: the events that this process appended
@@ -34,10 +34,9 @@ func (t *tail) add(events []eventstore.Recorded) {
 	if len(events) == 0 || n > 0 && t.events[n-1].Position+1 != events[0].Position {
 		t.events, t.bytes = nil, 0
 	}
-	for _, e := range events {
-		e.Data = bytes.Clone(e.Data) // whoever appended it may go on to use it
-		t.events = append(t.events, e)
-		t.bytes += len(e.Data) + len(e.Metadata)
+	t.events = append(t.events, events...)
+	for i := range events {
+		t.bytes += len(events[i].Data) + len(events[i].Metadata)
 	}
 	drop := max(0, len(t.events)-tailEvents)
 	for i := range t.events[:drop] {

@@ -127,7 +127,7 @@ func TestTailEndsWithTheLog(t *testing.T) {
 
 // one is a commit of one event to a new stream.
 func one() *eventstore.Commit {
-	return appending(eventstore.StreamName("thing", uuid.NewString()), 0, 1).commit
+	return appendJob(eventstore.StreamName("thing", uuid.NewString()), 0, 1).commit
 }
 
 // positions returns events with the positions from first to last.

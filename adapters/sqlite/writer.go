@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"database/sql/driver"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -59,9 +58,10 @@ type head struct {
 type job struct {
 	ctx    context.Context
 	commit *eventstore.Commit
-	first  int64           // answer to commit
-	do     func(*tx) error // done again if a neighbour's failure undid it
-	only   bool            // do is done once, in a transaction of its own
+	rows   []eventstore.Recorded // of commit, but for position, version and hash
+	first  int64                 // answer to commit
+	do     func(*tx) error       // done again if a neighbour's failure undid it
+	only   bool                  // do is done once, in a transaction of its own
 	size   int
 	err    error
 	done   chan struct{} // one slot
@@ -321,10 +321,7 @@ func (w *writer) append(j *job) error {
 		}
 		ends[i] = h
 	}
-	count := int64(0)
-	for i := range c.Appends {
-		count += int64(len(c.Appends[i].Events))
-	}
+	count := int64(len(j.rows))
 	if c.Key != nil {
 		taken, err := w.remember(c, count)
 		if err != nil {
@@ -338,26 +335,20 @@ func (w *writer) append(j *job) error {
 	if count == 0 {
 		return nil
 	}
-	metadata, err := json.Marshal(c.Metadata)
-	if err != nil {
-		return err
-	}
 	j.first = w.position + 1
+	rows := j.rows
 	for i := range c.Appends {
 		a := &c.Appends[i]
 		h := ends[i]
-		for k := range a.Events {
-			d := &a.Events[k]
+		for _, r := range rows[:len(a.Events)] {
 			w.position++
 			h.version++
-			r := eventstore.Recorded{
-				Position: w.position, Stream: a.Stream, Version: h.version, ID: d.ID, Type: d.Type, Schema: d.Schema,
-				Time: fromMicros(micros(d.Time)), Account: c.Account, Data: d.Data, Metadata: metadata, Digest: eventstore.Digest(d.Data),
-			}
+			r.Position, r.Version = w.position, h.version
 			r.Hash = eventstore.Chain(h.hash, &r)
 			h.hash, h.account = r.Hash, c.Account
 			w.tx.rows = append(w.tx.rows, r)
 		}
+		rows = rows[len(a.Events):]
 		w.heads[a.Stream] = h
 	}
 	return nil

@@ -73,7 +73,7 @@ func doing(do func(*tx) error) *job {
 	return &job{ctx: context.Background(), do: do, done: make(chan struct{}, 1)}
 }
 
-func appending(stream string, expected int64, n int) *job {
+func appendJob(stream string, expected int64, n int) *job {
 	a := eventstore.Append{Stream: stream, Expected: expected}
 	for range n {
 		a.Events = append(a.Events, eventstore.Draft{
@@ -81,7 +81,11 @@ func appending(stream string, expected int64, n int) *job {
 		})
 	}
 	c := &eventstore.Commit{Account: "acme", Appends: []eventstore.Append{a}}
-	return &job{ctx: context.Background(), commit: c, done: make(chan struct{}, 1)}
+	j, err := appending(context.Background(), c)
+	if err != nil {
+		panic(err)
+	}
+	return j
 }
 
 // check reads the whole log: so many events, in place, and chained.
@@ -113,7 +117,7 @@ func TestGroup(t *testing.T) {
 	var jobs []*job
 	for i := range 32 {
 		stream := fmt.Sprint("s-", i)
-		jobs = append(jobs, appending(stream, 0, 1), appending(stream, 1, 2))
+		jobs = append(jobs, appendJob(stream, 0, 1), appendJob(stream, 1, 2))
 	}
 	b.together(jobs...)
 	for i, j := range jobs {
@@ -133,7 +137,7 @@ func TestGroupIsBounded(t *testing.T) {
 	b := newBench(t)
 	var jobs []*job
 	for range 2*maxGroup + 1 {
-		jobs = append(jobs, appending(uuid.NewString(), 0, 1))
+		jobs = append(jobs, appendJob(uuid.NewString(), 0, 1))
 	}
 	b.together(jobs...)
 	if got := b.rings.Load(); got != 3 {
@@ -141,7 +145,7 @@ func TestGroupIsBounded(t *testing.T) {
 	}
 	jobs = jobs[:0]
 	for range 4 {
-		j := appending(uuid.NewString(), 0, 1)
+		j := appendJob(uuid.NewString(), 0, 1)
 		j.size = maxGroupBytes / 2
 		jobs = append(jobs, j)
 	}
@@ -161,21 +165,21 @@ func TestNeighbours(t *testing.T) {
 		t.Run(fmt.Sprintf("one by one %t", oneByOne), func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t)
-			known := appending("known-1", 0, 2)
+			known := appendJob("known-1", 0, 2)
 			b.together(known)
 			failed := errors.New("this one fails")
 
-			conflict, later, foreign := appending("a-1", 1, 1), appending("a-1", 2, 1), appending("known-1", 2, 1)
-			foreign.commit.Account = "other"
-			key, taken := appending("a-2", 0, 1), appending("a-3", 0, 1)
+			conflict, later, foreign := appendJob("a-1", 1, 1), appendJob("a-1", 2, 1), appendJob("known-1", 2, 1)
+			foreign.commit.Account, foreign.rows[0].Account = "other", "other"
+			key, taken := appendJob("a-2", 0, 1), appendJob("a-3", 0, 1)
 			key.commit.Key, taken.commit.Key = &eventstore.Key{Name: "k"}, &eventstore.Key{Name: "k"}
 			given, cancel := context.WithCancel(t.Context())
 			cancel()
-			gone := appending("a-4", 0, 1)
+			gone := appendJob("a-4", 0, 1)
 			gone.ctx = given
-			duplicate := appending("a-5", 0, 3)
+			duplicate := appendJob("a-5", 0, 3)
 			duplicate.commit.Key = &eventstore.Key{Name: "of a duplicate"}
-			duplicate.commit.Appends[0].Events[2].ID = known.commit.Appends[0].Events[0].ID
+			duplicate.rows[2].ID = known.rows[0].ID
 			page := func(name string, from, to int64, author string) *job {
 				return doing(func(t *tx) error {
 					if err := moveCheckpoint(t, projections.Checkpoint{Projection: name, From: from, To: to}); err != nil {
@@ -210,7 +214,7 @@ func TestNeighbours(t *testing.T) {
 			well := func(err error) bool { return err == nil }
 			is := func(want error) func(error) bool { return func(err error) bool { return errors.Is(err, want) } }
 			steps := []step{
-				{"one to a new stream", appending("a-1", 0, 2), 3, well},
+				{"one to a new stream", appendJob("a-1", 0, 2), 3, well},
 				{"one at the wrong version", conflict, 0, is(eventstore.ErrConflict)},
 				{"one that follows within the group", later, 5, well},
 				{"one of another account", foreign, 0, is(eventstore.ErrForeign)},
@@ -219,7 +223,7 @@ func TestNeighbours(t *testing.T) {
 				{"one that nobody waits for", gone, 0, is(context.Canceled)},
 				{"a page", page("q", 0, 7, "somebody"), 0, well},
 				{"the next page", page("q", 7, 8, "another"), 0, well},
-				{"one to a known stream", appending("known-1", 2, 1), 7, well},
+				{"one to a known stream", appendJob("known-1", 2, 1), 7, well},
 			}
 			rows := 2
 			if oneByOne {
@@ -232,8 +236,8 @@ func TestNeighbours(t *testing.T) {
 						e, ok := errors.AsType[sqlite3.Error](err)
 						return ok && e.ExtendedCode == sqlite3.ErrConstraintUnique && !errors.Is(err, eventstore.ErrDuplicate)
 					}},
-					step{"one to the stream of the duplicate", appending("a-5", 0, 1), 8, well},
-					step{"one behind it", appending("a-1", 3, 1), 9, well},
+					step{"one to the stream of the duplicate", appendJob("a-5", 0, 1), 8, well},
+					step{"one behind it", appendJob("a-1", 3, 1), 9, well},
 				)
 			}
 			var jobs []*job
@@ -254,7 +258,7 @@ func TestNeighbours(t *testing.T) {
 				t.Errorf("the bell rang %d times; want once for each group", got)
 			}
 			b.check(int(want))
-			b.together(appending("known-1", 3, 1))
+			b.together(appendJob("known-1", 3, 1))
 			b.check(int(want) + 1)
 
 			if got, err := b.Checkpoints(t.Context()); err != nil || len(got) != 1 || got["q"] != 8 {
@@ -287,17 +291,17 @@ func TestHeadsOverflow(t *testing.T) {
 		}))
 		return n
 	}
-	b.together(appending("s-1", 0, 1), appending("s-2", 0, 1))
+	b.together(appendJob("s-1", 0, 1), appendJob("s-2", 0, 1))
 	b.together(
-		appending("s-1", 1, 1),
+		appendJob("s-1", 1, 1),
 		doing(func(*tx) error { overflow(); return nil }),
-		appending("s-1", 2, 1), appending("s-2", 1, 1), appending("s-3", 0, 1), appending("s-3", 1, 1),
+		appendJob("s-1", 2, 1), appendJob("s-2", 1, 1), appendJob("s-3", 0, 1), appendJob("s-3", 1, 1),
 	)
 	b.check(7)
 	if n := remembered(); n > maxHeads {
 		t.Errorf("%d streams are remembered; want at most %d", n, maxHeads)
 	}
-	b.together(appending("s-1", 3, 1), appending("s-2", 2, 1), appending("s-3", 2, 1))
+	b.together(appendJob("s-1", 3, 1), appendJob("s-2", 2, 1), appendJob("s-3", 2, 1))
 	b.check(10)
 
 	n, err := b.Import(t.Context(), func(yield func(eventstore.Recorded, error) bool) {
@@ -317,7 +321,7 @@ func TestHeadsOverflow(t *testing.T) {
 	if n != 6 || err != nil {
 		t.Errorf("imported %d, %v; want 6", n, err)
 	}
-	b.together(appending("i-1", 3, 1), appending("s-1", 4, 1))
+	b.together(appendJob("i-1", 3, 1), appendJob("s-1", 4, 1))
 	b.check(18)
 }
 
@@ -326,17 +330,18 @@ func TestHeadsOverflow(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.together(appending("s-1", 0, 1))
+	b.together(appendJob("s-1", 0, 1))
 	limit := func(pages int) {
 		b.together(doing(func(t *tx) error {
 			return t.query(fmt.Sprintf("PRAGMA max_page_count = %d", pages), nil, func([]driver.Value) error { return nil })
 		}))
 	}
 	limit(1) // SQLite makes it what there is
-	large := appending("s-2", 0, 1)
-	large.commit.Appends[0].Events[0].Data = make([]byte, 1<<20)
+	large := appendJob("s-2", 0, 1)
+	large.rows[0].Data = make([]byte, 1<<20)
+	large.rows[0].Digest = eventstore.Digest(large.rows[0].Data)
 	large.commit.Key = &eventstore.Key{Name: "k"}
-	neighbour := appending("s-1", 1, 1)
+	neighbour := appendJob("s-1", 1, 1)
 	b.together(neighbour, large)
 	if code(large.err) != sqlite3.ErrFull {
 		t.Errorf("error is %v; want that the disk is full", large.err)
@@ -344,9 +349,9 @@ func TestFullDisk(t *testing.T) {
 	b.check(1 + committed(neighbour))
 	limit(1 << 30)
 	if committed(neighbour) == 0 {
-		b.together(appending("s-1", 1, 1))
+		b.together(appendJob("s-1", 1, 1))
 	}
-	b.together(appending("s-2", 0, 1), appending("s-1", 2, 1))
+	b.together(appendJob("s-2", 0, 1), appendJob("s-1", 2, 1))
 	b.check(4)
 	if _, err := b.FindCommand(t.Context(), "acme", "k"); !errors.Is(err, eventstore.ErrNotFound) {
 		t.Errorf("the key: %v; want ErrNotFound", err)
@@ -366,8 +371,9 @@ func TestPagesAreBounded(t *testing.T) {
 	b := newBench(t)
 	const size, events = 1 << 20, 20
 	for version := range int64(events) {
-		j := appending("s-1", version, 1)
-		j.commit.Appends[0].Events[0].Data = make([]byte, size)
+		j := appendJob("s-1", version, 1)
+		j.rows[0].Data = make([]byte, size)
+		j.rows[0].Digest = eventstore.Digest(j.rows[0].Data)
 		b.together(j)
 	}
 	page, more, err := readPage(nil, 3, run{page: func(after int64) (*sql.Rows, error) {
@@ -383,11 +389,11 @@ func TestPagesAreBounded(t *testing.T) {
 func TestLostConnection(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
-	b.together(appending("s-1", 0, 1))
+	b.together(appendJob("s-1", 0, 1))
 	if err := b.writer.conn.Close(); err != nil {
 		t.Fatal(err)
 	}
-	j := appending("s-1", 1, 1)
+	j := appendJob("s-1", 1, 1)
 	b.hand(j)
 	if <-j.done; j.err == nil {
 		t.Error("an append without a connection was acknowledged")
