@@ -472,6 +472,10 @@ func (d *Dispatcher) begin(ctx context.Context, l *lane, now time.Time) {
 	case target.Disabled:
 		d.sleep(l.outlet)
 	default:
+		if rate := target.Settings.RateLimit; rate > 0 {
+			// One at a time, evenly: a burst is what the receiver asked to be spared.
+			l.outlet.until = now.Add(time.Second / time.Duration(rate))
+		}
 		f := &flight{lane: l, delivery: l.queue[0], target: target, at: now}
 		d.launch(l)
 		d.cfg.Go(func() { d.attempt(ctx, f) })

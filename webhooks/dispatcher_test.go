@@ -458,6 +458,41 @@ func TestOneEndpointKeepsToItsShare(t *testing.T) {
 	})
 }
 
+func TestARateLimitSpacesAttemptsEvenly(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, webhooks.Config{})
+		slow := b.target(1, func(target *webhooks.Target) { target.Settings.RateLimit = 4 })
+		fast := b.target(2, nil)
+		limited := make(map[string]bool) // webhook ids
+		for i := range 8 {
+			limited[b.plan(slow, i, int64(i+1)).WebhookID] = true
+			b.plan(fast, i, int64(i+1))
+		}
+		start := time.Now()
+		stop := b.run()
+		time.Sleep(10 * time.Second)
+		b.end(stop)
+		var at []time.Duration
+		for _, s := range b.sent {
+			switch took := s.at.Sub(start); {
+			case limited[s.id]:
+				at = append(at, took)
+			case took != 0:
+				t.Errorf("the endpoint without a limit waited %s", took)
+			}
+		}
+		if len(b.sent) != 16 || len(at) != 8 {
+			t.Fatalf("%d were sent, %d of them to the endpoint with a limit", len(b.sent), len(at))
+		}
+		for i, took := range at {
+			if took != time.Duration(i)*time.Second/4 {
+				t.Errorf("attempt %d began after %s", i+1, took)
+			}
+		}
+	})
+}
+
 func TestADisabledEndpointWaitsUntilItIsWoken(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

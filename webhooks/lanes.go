@@ -51,7 +51,7 @@ type outlet struct {
 	target  Target
 	known   bool
 	asked   time.Time
-	until   time.Time // not before; after a fault
+	until   time.Time // not before; after a fault, or for its rate limit
 	gone    bool      // deleted
 	asleep  bool      // disabled: its lanes are not in memory
 	outside bool      // its lanes are being read
