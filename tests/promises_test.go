@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -152,7 +153,7 @@ func TestDeliveredInOrderUnderOneID(t *testing.T) {
 	s := startServer(t, folder)
 	key := s.key
 	s.call(http.MethodPost, "/v1/endpoints", key, `{"url":"`+receiver.url+`","dialect":"verbatim@1","history":"none",
-		"events":["conversation.*"],"retry_schedule":[`+schedule(20)+`]}`, nil)
+		"events":["conversation.*"],"retry_schedule":[`+schedule(30, "300ms")+`]}`, nil)
 	var sick, well struct{ ID string }
 	s.call(http.MethodPost, "/v1/conversations", key, `{"customer":{"name":"Arya Stark"}}`, &sick)
 	s.call(http.MethodPost, "/v1/conversations", key, `{"customer":{"name":"Jon Snow"}}`, &well)
@@ -177,13 +178,9 @@ func TestDeliveredInOrderUnderOneID(t *testing.T) {
 
 func taken(a attempt) bool { return a.taken }
 
-// schedule is a retry schedule of n delays that are over at once.
-func schedule(n int) string {
-	out := ""
-	for range n {
-		out += `"50ms",`
-	}
-	return out[:len(out)-1]
+// schedule is a retry schedule of n equal delays.
+func schedule(n int, delay string) string {
+	return strings.TrimSuffix(strings.Repeat(`"`+delay+`",`, n), ",")
 }
 
 // inOrder holds the attempts of one conversation against the promise.
@@ -226,7 +223,7 @@ func TestNothingIsDroppedInSilence(t *testing.T) {
 		receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(test.status) }))
 		t.Cleanup(receiver.Close)
 		var endpoint struct{ ID string }
-		s.call(http.MethodPost, "/v1/endpoints", s.key, `{"url":"`+receiver.URL+`","dialect":"closer@1","retry_schedule":[`+schedule(retries)+`]}`, &endpoint)
+		s.call(http.MethodPost, "/v1/endpoints", s.key, `{"url":"`+receiver.URL+`","dialect":"closer@1","retry_schedule":[`+schedule(retries, "10ms")+`]}`, &endpoint)
 		var c struct{ ID string }
 		s.call(http.MethodPost, "/v1/conversations", s.key, `{"customer":{"name":"Arya Stark"}}`, &c)
 		type delivery struct {
