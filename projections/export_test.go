@@ -14,8 +14,8 @@ func (t *Transcripts) Kept() (streams, size int) {
 func (t *Transcripts) SizeOf(stream string) (size int) {
 	tr := t.enter(stream)
 	defer t.leave(tr)
-	for _, h := range tr.cursors {
-		size += h.Size()
+	for _, s := range tr.cursors {
+		size += s.size()
 	}
 	return size
 }

@@ -3,10 +3,8 @@ package projections
 import (
 	"context"
 	"fmt"
-	"slices"
 	"unicode/utf8"
 
-	"verbatim/domain"
 	"verbatim/domain/conversation"
 	"verbatim/webhooks"
 )
@@ -66,28 +64,15 @@ func (p *Inbox) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error 
 
 func (row InboxRow) evolve(f webhooks.Fact, e conversation.Event) InboxRow {
 	row.Conversation = row.Conversation.Evolve(f.Recorded, e)
+	row.Attention = row.Attention.Evolve(f.Recorded, e)
 	switch e := e.(type) {
-	case conversation.TypingStarted, conversation.TypingStopped:
-		return row
-	case conversation.Read:
-		if e.By.Role == domain.Agent { // a bot has not seen it for anybody
-			row = row.readTo(e.UpTo)
-		}
+	case conversation.TypingStarted, conversation.TypingStopped, conversation.Read:
 		return row
 	case conversation.MessagePosted:
 		m := webhooks.NewMessage(f.Recorded, e)
 		if !m.Private {
 			m.Text = preview(m.Text)
 			row.LastMessage = &m
-		}
-		switch {
-		case e.Author.Role == domain.Customer:
-			row.Unread = append(slices.Clip(row.Unread), f.Version)
-			if over := len(row.Unread) - MaxUnread; over > 0 {
-				row.Unread = row.Unread[over:]
-			}
-		case !e.Private && e.Author.Role == domain.Agent:
-			row = row.readTo(f.Version)
 		}
 	case conversation.MessageEdited:
 		if row.LastMessage != nil && row.LastMessage.ID == e.MessageID {
@@ -105,12 +90,6 @@ func (row InboxRow) evolve(f webhooks.Fact, e conversation.Event) InboxRow {
 		// What they change is the conversation's own.
 	}
 	row.ActiveAt = f.Position
-	return row
-}
-
-func (row InboxRow) readTo(version int64) InboxRow {
-	row.AgentReadTo = max(row.AgentReadTo, version)
-	row.Unread = slices.DeleteFunc(slices.Clone(row.Unread), func(v int64) bool { return v <= row.AgentReadTo })
 	return row
 }
 

@@ -13,6 +13,7 @@ import (
 	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
 	"verbatim/projections"
+	"verbatim/webhooks"
 )
 
 // What the inbox says of a conversation, in short.
@@ -150,7 +151,7 @@ func TestInbox(t *testing.T) {
 					catchUp(t, group)
 				}
 				row := g.store.inboxRow(t, stream)
-				got := inboxLine{Unread: row.Unread, ReadTo: row.AgentReadTo, Active: row.ActiveAt - 1, Status: row.Conversation.Status}
+				got := inboxLine{Unread: row.Attention.Unread, ReadTo: row.Attention.AgentReadTo, Active: row.ActiveAt - 1, Status: row.Conversation.Status}
 				if m := row.LastMessage; m != nil {
 					got.Last = m.Text
 					if m.EditedAt != nil {
@@ -200,13 +201,13 @@ func TestUnreadIsBounded(t *testing.T) {
 	g := newRig()
 	stream := g.stream("conversation")
 	g.add(t, stream, created())
-	const posts = projections.MaxUnread + 20
+	const posts = webhooks.MaxUnread + 20
 	for i := range posts {
 		g.add(t, stream, posted(fmt.Sprint("m", i), jon, "hello"))
 	}
 	catchUp(t, g.group(projections.NewInbox(g.store)))
-	unread := g.store.inboxRow(t, stream).Unread
-	if len(unread) != projections.MaxUnread || unread[0] != posts+2-projections.MaxUnread || unread[len(unread)-1] != posts+1 {
+	unread := g.store.inboxRow(t, stream).Attention.Unread
+	if len(unread) != webhooks.MaxUnread || unread[0] != posts+2-webhooks.MaxUnread || unread[len(unread)-1] != posts+1 {
 		t.Errorf("unread are %v", unread)
 	}
 }
@@ -223,7 +224,7 @@ func TestInboxForgets(t *testing.T) {
 		if err := group.CatchUp(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if row := g.store.inboxRow(t, stream); row.Conversation.Version != 2 || len(row.Unread) != 1 {
+		if row := g.store.inboxRow(t, stream); row.Conversation.Version != 2 || len(row.Attention.Unread) != 1 {
 			t.Errorf("the row is %+v", row)
 		}
 	}

@@ -169,8 +169,8 @@ func (p *Plan) plan(ctx context.Context, f webhooks.Fact, ep EndpointRow, rows *
 	if err != nil {
 		return fmt.Errorf("endpoint %s: %w", ep.ID, err)
 	}
-	for _, name := range dialect.Events(f.Event) {
-		if !webhooks.Wants(ep.Settings.Events, f.Type, name) {
+	for _, word := range dialect.Words(f.Event) {
+		if !webhooks.Wants(ep.Settings.Events, f.Type, word) {
 			continue
 		}
 		pass, err := p.pass(ctx, f, ep.Settings.Filters)
@@ -181,9 +181,9 @@ func (p *Plan) plan(ctx context.Context, f webhooks.Fact, ep EndpointRow, rows *
 			return nil
 		}
 		rows.Deliveries = append(rows.Deliveries, webhooks.Delivery{
-			ID: webhooks.DeliveryID(ep.ID, f.ID, name), WebhookID: webhooks.ID(ep.ID, f.ID, name),
+			ID: webhooks.DeliveryID(ep.ID, f.ID, word.Name), WebhookID: webhooks.ID(ep.ID, f.ID, word.Name),
 			EndpointID: ep.ID, Account: f.Recorded.Account, Stream: f.Stream, Position: f.Position, Version: f.Version,
-			EventID: f.ID, Event: f.Type, Name: name, Dialect: dialect.Name(), History: ep.Settings.History,
+			EventID: f.ID, Event: f.Type, Name: word.Name, Dialect: dialect.Name(), History: ep.Settings.History,
 			State: webhooks.Pending, DueAt: f.Time, CreatedAt: f.Time,
 		})
 	}

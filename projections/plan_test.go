@@ -25,17 +25,21 @@ type echo struct {
 
 func (d echo) Name() string { return d.name }
 
-func (d echo) Vocabulary() []string { return []string{"first", "second"} }
-
-func (d echo) Events(e domain.Event) []string {
-	if _, posted := e.(conversation.MessagePosted); d.double && posted {
-		return []string{"first", "second"}
-	}
-	return []string{e.EventType()}
+func (d echo) Vocabulary() []webhooks.EventType {
+	return []webhooks.EventType{{Word: webhooks.Word{Name: "first"}}, {Word: webhooks.Word{Name: "second"}}}
 }
 
-func (d echo) AppendBody(dst []byte, name string, _ webhooks.Fact, _ *webhooks.History, _ int) ([]byte, error) {
-	return append(dst, name...), nil
+func (d echo) Guide() string { return "" }
+
+func (d echo) Words(e domain.Event) []webhooks.Word {
+	if _, posted := e.(conversation.MessagePosted); d.double && posted {
+		return []webhooks.Word{{Name: "first"}, {Name: "second"}}
+	}
+	return []webhooks.Word{{Name: e.EventType()}}
+}
+
+func (d echo) AppendBody(dst []byte, e *webhooks.PublicEvent) ([]byte, error) {
+	return append(dst, e.Name...), nil
 }
 
 var echoes = webhooks.NewDialects(echo{"echo@1", false}, echo{"double@1", true}, echo{"echo@2", false})

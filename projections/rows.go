@@ -32,19 +32,14 @@ type InboxRow struct {
 	Conversation webhooks.Conversation `json:"conversation"`
 	// ActiveAt is the position of the last event that a reader of the inbox
 	// would want to see on top: everything but typing and reading.
-	ActiveAt int64 `json:"active_at"`
-	// Unread are the versions of the customer's messages that no agent has read
-	// or answered, newest last, at most MaxUnread.
-	Unread      []int64           `json:"unread,omitempty"`
-	LastMessage *webhooks.Message `json:"last_message,omitempty"`  // newest that is not private; its text cut to MaxPreview
-	AgentReadTo int64             `json:"agent_read_to,omitempty"` // furthest version an agent has read
+	ActiveAt    int64              `json:"active_at"`
+	Attention   webhooks.Attention `json:"attention"`
+	LastMessage *webhooks.Message  `json:"last_message,omitempty"` // newest that is not private; its text cut to MaxPreview
 }
 
-// Limits of an inbox row.
-const (
-	MaxUnread  = 100 // an inbox says "99+" long before that
-	MaxPreview = 280 // characters of the last message; two lines on a screen
-)
+// MaxPreview is how many characters of the last message an inbox row has: two
+// lines on a screen.
+const MaxPreview = 280
 
 // A TypingKey is a person typing in a conversation.
 type TypingKey struct {

@@ -7,16 +7,17 @@ import (
 	"slices"
 	"sync"
 
+	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
-	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
 	"verbatim/webhooks"
 )
 
 // Limits on the histories kept in memory.
 const (
-	// TranscriptMemory bounds their size together. It is spent on the
-	// conversations that are being had; what falls out is read again.
+	// TranscriptMemory bounds their size together, in bytes, unless configured
+	// otherwise. It is spent on the conversations that are being had; what falls
+	// out is read again.
 	TranscriptMemory = 64 << 20
 	// cursorsPerStream is how many places in one conversation are kept: the
 	// newest, and those of endpoints that are behind.
@@ -30,7 +31,7 @@ type Transcripts struct {
 	codec    *eventstore.Codec
 	dialects *webhooks.Dialects
 
-	limit int // TranscriptMemory
+	limit int // bytes
 
 	mu      sync.Mutex
 	streams map[string]*transcript
@@ -44,21 +45,50 @@ type transcript struct {
 	sync.Mutex
 
 	stream  string
-	cursors []*webhooks.History // by last use, newest first
+	cursors []*subject // by last use, newest first
 	element *list.Element
 	size    int // counted in Transcripts.size
 }
 
 // NewTranscripts returns histories from that log, and bodies in those dialects.
-func NewTranscripts(log eventstore.Store, codec *eventstore.Codec, dialects *webhooks.Dialects) *Transcripts {
+// It keeps about so many bytes of histories in memory; what it is asked for at
+// the moment is kept in any case.
+func NewTranscripts(log eventstore.Store, codec *eventstore.Codec, dialects *webhooks.Dialects, memory int) *Transcripts {
 	return &Transcripts{
-		log: log, codec: codec, dialects: dialects, limit: TranscriptMemory,
+		log: log, codec: codec, dialects: dialects, limit: memory,
 		streams: make(map[string]*transcript), recent: list.New(),
 	}
 }
 
 // Newest as a version stands for the last there is.
 const Newest = int64(1<<63 - 1)
+
+// A subject is what a stream is about, as of one of its versions: a conversation
+// with its messages, or a contact.
+type subject struct {
+	version int64
+	history webhooks.History
+	contact webhooks.Contact
+}
+
+// apply takes the subject on by one event.
+func (s *subject) apply(f *webhooks.Fact) error {
+	kind, _ := splitStream(*f)
+	if e, ok := f.Event.(conversation.Event); ok && kind == "conversation" {
+		s.history.Apply(f.Recorded, e)
+	} else if e, ok := f.Event.(contact.Event); ok && kind == "contact" {
+		s.contact = s.contact.Evolve(f.Recorded, e)
+	} else {
+		return fmt.Errorf("position %d: %s does not belong here", f.Position, f.Type)
+	}
+	s.version = f.Version
+	return nil
+}
+
+func (s *subject) size() int {
+	const contactSize = 1024 // a person and a few strings
+	return contactSize + s.history.Size()
+}
 
 // With calls use with the history of a conversation as of a version, or as of
 // its end if that comes first, and with the event of that version. The history
@@ -67,27 +97,40 @@ const Newest = int64(1<<63 - 1)
 func (t *Transcripts) With(
 	ctx context.Context, stream string, version int64, use func(h *webhooks.History, last *webhooks.Fact) error,
 ) error {
+	return t.with(ctx, stream, version, func(s *subject, last *webhooks.Fact) error { return use(&s.history, last) })
+}
+
+// WithContact calls use with a contact as of a version, or as of the end of
+// their stream if that comes first, and with the event of that version. An empty
+// stream is a contact of version 0 and a nil event.
+func (t *Transcripts) WithContact(
+	ctx context.Context, stream string, version int64, use func(c webhooks.Contact, last *webhooks.Fact) error,
+) error {
+	return t.with(ctx, stream, version, func(s *subject, last *webhooks.Fact) error { return use(s.contact, last) })
+}
+
+func (t *Transcripts) with(
+	ctx context.Context, stream string, version int64, use func(s *subject, last *webhooks.Fact) error,
+) error {
 	tr := t.enter(stream)
 	defer t.leave(tr)
-	h := tr.cursorFor(version)
-	before := h.Conversation.Version
-	last, err := t.takeOn(ctx, h, stream, version)
+	s := tr.cursorFor(version)
+	before := s.version
+	last, err := t.takeOn(ctx, s, stream, version)
 	if err == nil && last == nil && before > 0 {
 		// There was nothing new: the last one is read again, for itself.
-		last, err = t.takeOn(ctx, h, stream, before)
+		last, err = t.takeOn(ctx, s, stream, before)
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", stream, err)
 	}
-	return use(h, last)
+	return use(s, last)
 }
 
-// takeOn takes h on to a version, or to the end if that comes first, and returns
-// the last event it read: the one of that version, if h was there already.
-func (t *Transcripts) takeOn(
-	ctx context.Context, h *webhooks.History, stream string, version int64,
-) (last *webhooks.Fact, err error) {
-	for r, err := range t.log.ReadStream(ctx, stream, min(h.Conversation.Version, version-1)) {
+// takeOn takes s on to a version, or to the end if that comes first, and returns
+// the last event it read: the one of that version, if s was there already.
+func (t *Transcripts) takeOn(ctx context.Context, s *subject, stream string, version int64) (last *webhooks.Fact, err error) {
+	for r, err := range t.log.ReadStream(ctx, stream, min(s.version, version-1)) {
 		if err != nil {
 			return nil, err
 		}
@@ -98,14 +141,13 @@ func (t *Transcripts) takeOn(
 		if err != nil {
 			return nil, err
 		}
-		e, ok := event.(conversation.Event)
-		if !ok {
-			return nil, fmt.Errorf("position %d: %s does not belong here", r.Position, r.Type)
+		f := &webhooks.Fact{Recorded: &r, Event: event}
+		if r.Version > s.version {
+			if err := s.apply(f); err != nil {
+				return nil, err
+			}
 		}
-		if r.Version > h.Conversation.Version {
-			h.Apply(&r, e)
-		}
-		last = &webhooks.Fact{Recorded: &r, Event: event}
+		last = f
 		if r.Version == version {
 			break
 		}
@@ -125,69 +167,55 @@ func (t *Transcripts) Conversation(ctx context.Context, id string, version int64
 }
 
 // Body renders the body of a delivery. It depends on the delivery's stream up
-// to its version, its dialect and its history setting, and on nothing else.
+// to its version, its dialect and its view, and on nothing else.
 func (t *Transcripts) Body(ctx context.Context, d *webhooks.Delivery) ([]byte, error) {
 	dialect, err := t.dialects.Find(d.Dialect)
 	if err != nil {
 		return nil, err
 	}
-	last, err := endpoint.ParseHistory(d.History)
+	view, err := webhooks.ParseView(d.History)
 	if err != nil {
 		return nil, err
 	}
 	var body []byte
-	render := func(h *webhooks.History, f *webhooks.Fact) error {
+	err = t.with(ctx, d.Stream, d.Version, func(s *subject, f *webhooks.Fact) error {
 		if f == nil || f.Version != d.Version {
 			return fmt.Errorf("%s has no version %d", d.Stream, d.Version)
 		}
-		body, err = dialect.AppendBody(nil, d.Name, *f, h, last)
+		e := &webhooks.PublicEvent{Fact: *f, Name: d.Name, View: view}
+		if _, ok := f.Event.(conversation.Event); ok {
+			e.History = &s.history
+		} else {
+			e.Contact = &s.contact
+		}
+		body, err = dialect.AppendBody(nil, e)
 		return err
-	}
-	if kind, _ := eventstore.SplitStream(d.Stream); kind == "conversation" {
-		err = t.With(ctx, d.Stream, d.Version, render)
-	} else {
-		err = t.withFact(ctx, d.Stream, d.Version, func(f *webhooks.Fact) error { return render(nil, f) })
-	}
+	})
 	if err != nil {
 		return nil, err
 	}
 	return body, nil
 }
 
-// withFact calls use with one event of a stream that is no conversation.
-func (t *Transcripts) withFact(ctx context.Context, stream string, version int64, use func(*webhooks.Fact) error) error {
-	for r, err := range t.log.ReadStream(ctx, stream, version-1) {
-		if err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
-		}
-		event, err := t.codec.Decode(&r)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", stream, err)
-		}
-		return use(&webhooks.Fact{Recorded: &r, Event: event})
-	}
-	return use(nil)
-}
-
-// cursorFor returns the furthest history that is not beyond the version: one to
+// cursorFor returns the furthest subject that is not beyond the version: one to
 // take on, or a new one.
-func (tr *transcript) cursorFor(version int64) *webhooks.History {
+func (tr *transcript) cursorFor(version int64) *subject {
 	best := -1
-	for i, h := range tr.cursors {
-		if h.Conversation.Version <= version && (best < 0 || h.Conversation.Version > tr.cursors[best].Conversation.Version) {
+	for i, s := range tr.cursors {
+		if s.version <= version && (best < 0 || s.version > tr.cursors[best].version) {
 			best = i
 		}
 	}
-	h := &webhooks.History{}
+	s := &subject{}
 	if best >= 0 {
-		h = tr.cursors[best]
+		s = tr.cursors[best]
 		tr.cursors = slices.Delete(tr.cursors, best, best+1)
 	}
-	tr.cursors = slices.Insert(tr.cursors, 0, h)
+	tr.cursors = slices.Insert(tr.cursors, 0, s)
 	if len(tr.cursors) > cursorsPerStream {
 		tr.cursors = slices.Delete(tr.cursors, cursorsPerStream, len(tr.cursors))
 	}
-	return h
+	return s
 }
 
 func (t *Transcripts) enter(stream string) *transcript {
@@ -207,8 +235,8 @@ func (t *Transcripts) enter(stream string) *transcript {
 
 func (t *Transcripts) leave(tr *transcript) {
 	size := 0
-	for _, h := range tr.cursors {
-		size += h.Size()
+	for _, s := range tr.cursors {
+		size += s.size()
 	}
 	tr.Unlock()
 	t.mu.Lock()

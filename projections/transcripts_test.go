@@ -24,7 +24,7 @@ import (
 )
 
 func (g *rig) transcripts() *projections.Transcripts {
-	return projections.NewTranscripts(g.log, g.codec, dialect.All())
+	return projections.NewTranscripts(g.log, g.codec, dialect.All(), projections.TranscriptMemory)
 }
 
 // fold returns the history as of a version and the event of it, made from
@@ -124,7 +124,7 @@ func TestHistoryTakenOn(t *testing.T) {
 	stream := g.stream("conversation")
 	g.add(t, stream, created())
 	log := &countingLog{Store: g.log}
-	tr := projections.NewTranscripts(log, g.codec, dialect.All())
+	tr := projections.NewTranscripts(log, g.codec, dialect.All(), projections.TranscriptMemory)
 	for i := range 30 {
 		g.add(t, stream, posted(fmt.Sprint("m", i), jon, "hello"))
 		if diff := g.diff(t, tr, stream, int64(i)+2); diff != "" {
@@ -167,7 +167,7 @@ func TestHistoryThatBreaksOff(t *testing.T) {
 	stream := g.stream("conversation")
 	g.add(t, stream, created(), posted("a", jon, "hello"), posted("b", jon, "hello"), posted("c", jon, "hello"))
 	log := &countingLog{Store: g.log, fail: errInjected}
-	tr := projections.NewTranscripts(log, g.codec, dialect.All())
+	tr := projections.NewTranscripts(log, g.codec, dialect.All(), projections.TranscriptMemory)
 	unused := func(*webhooks.History, *webhooks.Fact) error { t.Error("used a history that broke off"); return nil }
 	if err := tr.With(t.Context(), stream, 4, unused); !errors.Is(err, errInjected) || !strings.Contains(err.Error(), stream) {
 		t.Errorf("a log that fails came to %v", err)
@@ -314,10 +314,10 @@ func (g *rig) deliveries(t tester, stream string) []*webhooks.Delivery {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for _, event := range d.Events(e) {
-				for _, history := range []string{"full", "none", "last:3"} {
+			for _, event := range d.Words(e) {
+				for _, history := range []string{"full", "none", "last:3", "full,public"} {
 					out = append(out, &webhooks.Delivery{
-						Stream: stream, Version: r.Version, Dialect: name, Name: event, History: history,
+						Stream: stream, Version: r.Version, Dialect: name, Name: event.Name, History: history,
 					})
 				}
 			}

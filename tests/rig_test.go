@@ -54,7 +54,7 @@ func openRig(tb testing.TB) *rig {
 		}
 	})
 	r := &rig{store: store, codec: eventstore.Catalogue()}
-	r.transcripts = projections.NewTranscripts(store, r.codec, dialect.All())
+	r.transcripts = projections.NewTranscripts(store, r.codec, dialect.All(), projections.TranscriptMemory)
 	r.conversations = eventstore.NewAggregates(store, r.codec, time.Now,
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,

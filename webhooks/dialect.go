@@ -8,13 +8,16 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
 	"verbatim/domain"
 	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
+	"verbatim/webhooks/shape"
 )
 
 // A Fact is a recorded event with what it records.
@@ -28,16 +31,91 @@ type Fact struct {
 type Dialect interface {
 	// Name is the dialect and the version of its bytes, "closer@1".
 	Name() string
-	// Vocabulary is every event name of the format.
-	Vocabulary() []string
-	// Events are the format's names for what happened: none if it has no word
-	// for it, two if one fact is two events there.
-	Events(e domain.Event) []string
-	// AppendBody appends the body for one of those names. The history is as of
-	// the fact; it is nil unless the fact is one of a conversation. The setting
-	// is how much of the history the endpoint wants, -1 for all of it; a format
-	// whose bodies are fixed by others does not heed it.
-	AppendBody(dst []byte, name string, f Fact, h *History, last int) ([]byte, error)
+	// Vocabulary describes every event of the format, in the order in which it
+	// is documented. It is not to be changed.
+	Vocabulary() []EventType
+	// Guide tells, in Markdown, what an integrator should know of the format as
+	// we speak it: where its fields come from, and what we decided where nothing
+	// public says.
+	Guide() string
+	// Words are the format's names for what happened: none if it has no word
+	// for it, two if one fact is two events there. Where the words hang on more
+	// than the kind of fact, they hang on the fact alone.
+	Words(e domain.Event) []Word
+	// AppendBody appends the body of one event, whose Name is one of Words.
+	AppendBody(dst []byte, e *PublicEvent) ([]byte, error)
+}
+
+// A Word is what a format calls a fact.
+type Word struct {
+	Name string
+	// OptIn is an event that the format never had and that an endpoint is sent
+	// only if it asks for it by name: "*" does not mean it.
+	OptIn bool
+}
+
+// An EventType is an event of a format as it is documented.
+type EventType struct {
+	Word
+
+	Facts  []string    // which become it
+	About  string      // when it is sent, in one sentence
+	Body   shape.Shape // of its body
+	Sample []byte      // a body, as it was once rendered
+}
+
+// A PublicEvent is one event on its way out, with all that its body is made of.
+type PublicEvent struct {
+	Fact
+
+	Name    string   // of the event in the format
+	History *History // as of the fact, if it is one of a conversation
+	Contact *Contact // as of the fact, if it is one of a contact
+	View    View
+}
+
+// A View is how much of a conversation an endpoint is shown, in formats that
+// leave a choice. The zero View is the least.
+type View struct {
+	Last  int  // messages of history; all of them if negative
+	Notes bool // private notes are among them
+}
+
+// FullView shows everything.
+func FullView() View { return View{Last: -1, Notes: true} }
+
+// withoutNotes is what a view without private notes says behind its history.
+const withoutNotes = ",public"
+
+// String returns the view as a delivery keeps it: the history setting of an
+// endpoint, and whether notes are left out: "full", "last:5,public".
+func (v View) String() string {
+	s := endpoint.HistoryFull
+	switch {
+	case v.Last == 0:
+		s = endpoint.HistoryNone
+	case v.Last > 0:
+		s = "last:" + strconv.Itoa(v.Last)
+	}
+	if !v.Notes {
+		s += withoutNotes
+	}
+	return s
+}
+
+// ParseView returns the view that String wrote, or a *domain.FieldError.
+func ParseView(s string) (View, error) {
+	history, public := strings.CutSuffix(s, withoutNotes)
+	last, err := endpoint.ParseHistory(history)
+	return View{Last: last, Notes: !public}, err
+}
+
+// A Signer is a dialect whose receivers look for headers of its own beside
+// those of Standard Webhooks.
+type Signer interface {
+	// Headers returns them in lower case for one attempt at that time. The
+	// secrets sign, newest first.
+	Headers(webhookID string, at time.Time, secrets []string, body []byte) map[string]string
 }
 
 // Dialects is the set of formats that the program speaks.
@@ -85,6 +163,19 @@ func (ds *Dialects) Find(name string) (Dialect, error) {
 	return newest, nil
 }
 
+// headers returns what the dialect of a delivery adds to the headers of an
+// attempt at that time.
+func (ds *Dialects) headers(d *Delivery, at time.Time, secrets []string, body []byte) map[string]string {
+	if ds == nil {
+		return nil
+	}
+	signer, ok := ds.byName[d.Dialect].(Signer)
+	if !ok {
+		return nil
+	}
+	return signer.Headers(d.WebhookID, at, secrets, body)
+}
+
 func versionOf(name string) int {
 	_, v, _ := strings.Cut(name, "@")
 	n := 0
@@ -99,7 +190,7 @@ func CheckEvents(d Dialect, facts map[string]domain.Event, names []string) error
 	for i, n := range names {
 		group, isGroup := strings.CutSuffix(n, ".*")
 		_, isFact := facts[n]
-		known := n == endpoint.AllEvents || isFact || slices.Contains(d.Vocabulary(), n)
+		known := n == endpoint.AllEvents || isFact || slices.Contains(EventNames(d), n)
 		if isGroup {
 			for f := range facts {
 				known = known || strings.HasPrefix(f, group+".")
@@ -109,19 +200,36 @@ func CheckEvents(d Dialect, facts map[string]domain.Event, names []string) error
 			return &domain.FieldError{
 				Field: fmt.Sprintf("events[%d]", i),
 				Rule: fmt.Sprintf("%q is not an event; use \"*\", a fact such as conversation.created, or one of %s: %s",
-					n, d.Name(), strings.Join(d.Vocabulary(), ", ")),
+					n, d.Name(), strings.Join(EventNames(d), ", ")),
 			}
 		}
 	}
 	return nil
 }
 
+// EventNames returns the names of every event of a dialect, in the order of its
+// vocabulary.
+func EventNames(d Dialect) []string {
+	types := d.Vocabulary()
+	names := make([]string, len(types))
+	for i := range types {
+		names[i] = types[i].Name
+	}
+	return names
+}
+
 // Wants reports whether an endpoint that asked for those names is sent the
-// fact as the event name.
-func Wants(names []string, fact, name string) bool {
+// fact as the event that the word says.
+func Wants(names []string, fact string, word Word) bool {
 	for _, n := range names {
+		if n == word.Name {
+			return true
+		}
+		if word.OptIn {
+			continue
+		}
 		group, isGroup := strings.CutSuffix(n, "*")
-		if n == fact || n == name || isGroup && strings.HasPrefix(fact, group) {
+		if n == fact || isGroup && strings.HasPrefix(fact, group) {
 			return true
 		}
 	}

@@ -111,6 +111,9 @@ type Config struct {
 	// UserAgent names the sender and its version, "verbatim/1.2.3". Defaults to
 	// DefaultUserAgent.
 	UserAgent string
+	// Dialects add the headers that their receivers look for beside those of
+	// Standard Webhooks. None are added if it is nil.
+	Dialects *Dialects
 	// Log is told what an operator must know, never a secret, a header or a
 	// body. Defaults to none.
 	Log *slog.Logger
@@ -554,8 +557,10 @@ func (d *Dispatcher) try(ctx context.Context, f *flight) (o Outcome, digest []by
 	for name, value := range f.target.Headers {
 		headers[strings.ToLower(name)] = value
 	}
+	headers["accept"] = "application/json"
 	headers["content-type"] = "application/json"
 	headers["user-agent"] = d.cfg.UserAgent
+	maps.Copy(headers, d.cfg.Dialects.headers(&f.delivery, f.at, f.target.Secrets, body))
 	maps.Copy(headers, signed)
 	sum := sha256.Sum256(body)
 	return d.sender.Send(ctx, Request{URL: f.target.Settings.URL, Headers: headers, Body: body}), sum[:]

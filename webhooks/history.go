@@ -155,7 +155,11 @@ func decoded[T any](raw json.RawMessage) T {
 // use.
 type History struct {
 	Conversation Conversation
+	Attention    Attention
 	Messages     []Message
+	Opened       conversation.Created // how it began, whatever has been changed since
+	Agent        *domain.Person       // the agent or bot who last took the conversation or wrote in it
+	Closings     int                  // how often it has been closed
 
 	text      int                   // bytes of text in Messages
 	fragments map[string]*fragments // by dialect
@@ -164,19 +168,29 @@ type History struct {
 // Apply takes the history on by one event. Events come in order, each once.
 func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
 	h.Conversation = h.Conversation.Evolve(r, e)
+	h.Attention = h.Attention.Evolve(r, e)
 	switch e := e.(type) {
+	case conversation.Created:
+		h.Opened = e
 	case conversation.MessagePosted:
 		h.Messages = append(h.Messages, NewMessage(r, e))
 		h.text += len(e.Text)
+		if e.Author.Role == domain.Agent || e.Author.Role == domain.Bot {
+			h.Agent = &e.Author
+		}
+	case conversation.Assigned:
+		h.Agent = &e.Agent
+	case conversation.Closed:
+		h.Closings++
 	case conversation.MessageEdited:
 		h.replace(e.MessageID, func(m Message) Message { return m.Edited(e.Text, r.Time) })
 	case conversation.MessageDeleted:
 		h.replace(e.MessageID, func(m Message) Message { return m.Deleted(r.Time) })
-	case conversation.Created, conversation.Closed, conversation.Reopened, conversation.StatusChanged,
-		conversation.Assigned, conversation.Unassigned, conversation.AttributesChanged, conversation.CustomerUpdated,
+	case conversation.Reopened, conversation.StatusChanged,
+		conversation.Unassigned, conversation.AttributesChanged, conversation.CustomerUpdated,
 		conversation.TypingStarted, conversation.TypingStopped,
 		conversation.Read, conversation.MessagePlayed, conversation.ActivityRecorded:
-		// No message is another for them.
+		// What they change is the conversation's own.
 	default:
 		panic("webhooks: an event outside the closed set")
 	}
@@ -190,7 +204,7 @@ func (h *History) replace(id string, change func(Message) Message) {
 			h.Messages[i] = change(h.Messages[i])
 			h.text += len(h.Messages[i].Text)
 			for _, f := range h.fragments {
-				f.truncate(i)
+				f.replace(i, &h.Messages[i])
 			}
 			return
 		}
@@ -207,6 +221,39 @@ func (h *History) Message(id string) *Message {
 	return nil
 }
 
+// LastPublic returns the newest message that is no private note, or nil.
+func (h *History) LastPublic() *Message {
+	for i := len(h.Messages) - 1; i >= 0; i-- {
+		if !h.Messages[i].Private {
+			return &h.Messages[i]
+		}
+	}
+	return nil
+}
+
+// A Snapshot is what another stream's event may say of a conversation: where it
+// stood, and what was last said in it. It is data, kept in the log.
+type Snapshot struct {
+	Conversation Conversation `json:"conversation"`
+	Attention    Attention    `json:"attention"`
+	LastMessage  *Message     `json:"last_message,omitempty"` // the newest that is no private note
+}
+
+// Snapshot returns h as a snapshot, which shares memory with it.
+func (h *History) Snapshot() Snapshot {
+	return Snapshot{h.Conversation, h.Attention, h.LastPublic()}
+}
+
+// History returns the history that the snapshot tells of: of its messages, the
+// last.
+func (s Snapshot) History() *History {
+	h := &History{Conversation: s.Conversation, Attention: s.Attention}
+	if s.LastMessage != nil {
+		h.Messages = []Message{*s.LastMessage}
+	}
+	return h
+}
+
 // Size is a rough count of the bytes that the history holds in memory. It costs
 // the same for any length.
 func (h *History) Size() int {
@@ -218,18 +265,42 @@ func (h *History) Size() int {
 	return n
 }
 
-// fragments are the messages of a history as one dialect writes them.
+// fragments are the messages of a history as one Fragment writes them.
 type fragments struct {
-	bytes []byte // every item behind a comma: ,{…},{…}
-	ends  []int  // ends[i] is where the item of message i ends; an item may be empty
+	fragment Fragment
+	bytes    []byte // every item behind the separator: ,{…},{…}
+	ends     []int  // ends[i] is where the item of message i ends; an item may be empty
 }
 
-func (f *fragments) truncate(n int) {
-	if n >= len(f.ends) {
+// add appends the item of the next message.
+func (f *fragments) add(m *Message) {
+	f.bytes = f.appendItem(f.bytes, m)
+	f.ends = append(f.ends, len(f.bytes))
+}
+
+// replace writes the item of message i anew, if it was written: what follows is
+// moved and not encoded again.
+func (f *fragments) replace(i int, m *Message) {
+	if i >= len(f.ends) {
 		return
 	}
-	f.ends = f.ends[:n]
-	f.bytes = f.bytes[:f.start(n)]
+	item := f.appendItem(nil, m)
+	start, end := f.start(i), f.ends[i]
+	f.bytes = slices.Replace(f.bytes, start, end, item...)
+	for j := i; j < len(f.ends); j++ {
+		f.ends[j] += len(item) - (end - start)
+	}
+}
+
+func (f *fragments) appendItem(dst []byte, m *Message) []byte {
+	at := len(dst)
+	dst = append(dst, f.fragment.Separator...)
+	start := len(dst)
+	dst = f.fragment.Append(dst, m)
+	if len(dst) == start {
+		return dst[:at]
+	}
+	return dst
 }
 
 func (f *fragments) start(i int) int {
@@ -239,6 +310,17 @@ func (f *fragments) start(i int) int {
 	return f.ends[i-1]
 }
 
+// A Fragment is one way to write messages one after the other. Those of a
+// history are kept under its Key, which names the dialect and, if that writes
+// messages in more than one way, which of them.
+type Fragment struct {
+	Key       string
+	Separator string // between two items, mostly ","
+	// Append appends one message, or nothing for one that the format leaves
+	// out. It sees nothing but the message, which is why what it wrote can stay.
+	Append func(dst []byte, m *Message) []byte
+}
+
 // Items are encoded messages, ready to stand between the brackets of an array.
 type Items struct {
 	Bytes []byte // {…},{…}; not to be changed
@@ -246,27 +328,20 @@ type Items struct {
 	Count int    // how many items there are
 }
 
-// Items returns the newest messages as the dialect named writes them: at most
-// last of them (all if negative) and at most maxBytes bytes (no bound if 0),
-// but for a single message that is larger. encode appends one message, or
-// nothing for one that the format leaves out, which then does not count.
-func (h *History) Items(dialect string, last, maxBytes int, encode func(dst []byte, m *Message) []byte) Items {
-	f := h.fragments[dialect]
+// Items returns the newest messages as fr writes them: at most last of them (all
+// if negative) and at most maxBytes bytes (no bound if 0), but for a single
+// message that is larger. A message that is left out does not count.
+func (h *History) Items(fr *Fragment, last, maxBytes int) Items {
+	f := h.fragments[fr.Key]
 	if f == nil {
-		f = &fragments{}
+		f = &fragments{fragment: *fr}
 		if h.fragments == nil {
 			h.fragments = make(map[string]*fragments)
 		}
-		h.fragments[dialect] = f
+		h.fragments[fr.Key] = f
 	}
 	for i := len(f.ends); i < len(h.Messages); i++ {
-		at := len(f.bytes)
-		f.bytes = append(f.bytes, ',')
-		f.bytes = encode(f.bytes, &h.Messages[i])
-		if len(f.bytes) == at+1 {
-			f.bytes = f.bytes[:at]
-		}
-		f.ends = append(f.ends, len(f.bytes))
+		f.add(&h.Messages[i])
 	}
 	from, count := len(f.ends), 0
 	for from > 0 && (last < 0 || count < last) {
@@ -281,7 +356,7 @@ func (h *History) Items(dialect string, last, maxBytes int, encode func(dst []by
 	}
 	items := Items{From: from, Count: count}
 	if count > 0 {
-		items.Bytes = slices.Clip(f.bytes[f.start(from)+1:])
+		items.Bytes = slices.Clip(f.bytes[f.start(from)+len(fr.Separator):])
 	}
 	return items
 }

@@ -79,7 +79,7 @@ func TestItemsAreTheSameWithAndWithoutFragments(t *testing.T) {
 				last, most := rapid.IntRange(-1, 5).Draw(t, "last"), rapid.IntRange(0, 60).Draw(t, "bytes")
 				dialect := rapid.SampledFrom([]string{"a@1", "b@1"}).Draw(t, "dialect")
 				want, count := naive(&h, last, most)
-				got := h.Items(dialect, last, most, item)
+				got := h.Items(&webhooks.Fragment{Key: dialect, Separator: ",", Append: item}, last, most)
 				if string(got.Bytes) != want || got.Count != count {
 					t.Fatalf("last %d, %d bytes: got %d %s, want %d %s", last, most, got.Count, got.Bytes, count, want)
 				}
@@ -172,7 +172,7 @@ func TestAHistoryKnowsItsSize(t *testing.T) {
 		h.Apply(recordedAt(2+i, e), e)
 	}
 	full := h.Size()
-	h.Items("a@1", -1, 0, item)
+	h.Items(&webhooks.Fragment{Key: "a@1", Separator: ",", Append: item}, -1, 0)
 	if empty <= 0 || full-empty < 100_000 || h.Size()-full < 100_000 {
 		t.Errorf("%d, %d, %d", empty, full, h.Size())
 	}

@@ -18,14 +18,33 @@ import (
 // whatever s holds: each byte that is not UTF-8 becomes U+FFFD. U+2028 and
 // U+2029 are escaped, because JavaScript before ES2019 took them for line ends;
 // <, > and & stand as they are.
-func AppendString(dst []byte, s string) []byte {
+func AppendString(dst []byte, s string) []byte { return appendString(dst, s, escapeLines) }
+
+// AppendStringHTML is AppendString as servers written in Rails do it, so that a
+// body can stand in a web page: <, > and & are escaped as well.
+func AppendStringHTML(dst []byte, s string) []byte { return appendString(dst, s, escapeHTML) }
+
+// AppendStringPlain is AppendString as JSON.stringify does it (ECMA-262, 25.5.2):
+// U+2028 and U+2029 stand as they are.
+func AppendStringPlain(dst []byte, s string) []byte { return appendString(dst, s, escapePlain) }
+
+// escaping is what of a string is escaped beyond what JSON demands.
+type escaping int
+
+const (
+	escapePlain escaping = iota
+	escapeLines
+	escapeHTML
+)
+
+func appendString(dst []byte, s string, escape escaping) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	start := 0 // of what is not yet written
 	for i := 0; i < len(s); {
 		c := s[i]
 		if c < utf8.RuneSelf {
-			if c >= ' ' && c != '"' && c != '\\' {
+			if c >= ' ' && c != '"' && c != '\\' && (escape != escapeHTML || c != '<' && c != '>' && c != '&') {
 				i++
 				continue
 			}
@@ -56,7 +75,7 @@ func AppendString(dst []byte, s string) []byte {
 			dst = append(dst, s[start:i]...)
 			dst = append(dst, `\ufffd`...)
 			start = i + n
-		case r == '\u2028' || r == '\u2029':
+		case escape >= escapeLines && (r == '\u2028' || r == '\u2029'):
 			dst = append(dst, s[start:i]...)
 			dst = append(dst, '\\', 'u', '2', '0', '2', hex[r&0xf])
 			start = i + n
@@ -87,6 +106,19 @@ func AppendRaw(dst []byte, raw json.RawMessage) []byte {
 	default:
 		return append(dst, bytes.ToValidUTF8(raw, []byte("\ufffd"))...)
 	}
+}
+
+// AppendRawHTML is AppendRaw with the strings in it escaped as AppendStringHTML
+// does.
+func AppendRawHTML(dst []byte, raw json.RawMessage) []byte {
+	at := len(dst)
+	dst = AppendRaw(dst, raw)
+	if !bytes.ContainsAny(dst[at:], "<>&\u2028\u2029") {
+		return dst
+	}
+	var escaped bytes.Buffer
+	json.HTMLEscape(&escaped, dst[at:]) // <, >, & and the two lines stand nowhere but in strings
+	return append(dst[:at], escaped.Bytes()...)
 }
 
 // AppendAttributes appends an open object with its keys in the order given.

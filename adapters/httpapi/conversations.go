@@ -310,7 +310,7 @@ func (s *Server) listConversations(ctx context.Context, in *listConversationsInp
 	out.Body.Page = page.Body.Page
 	out.Body.Data = make([]conversationRow, len(page.Body.Data))
 	for i, row := range page.Body.Data {
-		out.Body.Data[i] = conversationRow{row.Conversation, len(row.Unread), row.LastMessage}
+		out.Body.Data[i] = conversationRow{row.Conversation, len(row.Attention.Unread), row.LastMessage}
 	}
 	return out, nil
 }

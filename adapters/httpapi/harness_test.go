@@ -62,7 +62,7 @@ func open(tb testing.TB, configure ...func(*httpapi.Config)) *house {
 	codec := eventstore.Catalogue()
 	logger := slog.New(slog.NewTextHandler(h.log, nil))
 	dialects := dialect.All()
-	h.transcripts = projections.NewTranscripts(store, codec, dialects)
+	h.transcripts = projections.NewTranscripts(store, codec, dialects, projections.TranscriptMemory)
 	h.group = projections.NewGroup(store, codec, store, time.Now, logger,
 		projections.NewInbox(store), projections.NewTyping(nil), projections.NewEndpoints(store, nil),
 		projections.NewPlan(store, codec, store, dialects, nil))

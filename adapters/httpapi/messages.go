@@ -200,7 +200,7 @@ func (s *Server) message(ctx context.Context, in *MessagePath) (conversation.Mes
 	stream := eventstore.StreamName("conversation", in.ID)
 	err := s.cfg.Transcripts.With(ctx, stream, projections.Newest, func(h *webhooks.History, _ *webhooks.Fact) error {
 		if m := h.Message(in.MessageID); m != nil {
-			out = conversation.Message{ID: m.ID, AuthorID: m.Author.ID, Text: m.Text, Deleted: m.DeletedAt != nil}
+			out = conversation.Message{ID: m.ID, AuthorID: m.Author.ID, Text: m.Text, Private: m.Private, Deleted: m.DeletedAt != nil}
 		}
 		return nil
 	})

@@ -116,7 +116,7 @@ func (p *counting) Project(_ context.Context, f webhooks.Fact, rows *projections
 		}
 	}
 	p.row.Conversation.ID, p.row.ActiveAt = countRow, f.Position
-	p.row.Unread = append(slices.Clip(p.row.Unread), f.Position)
+	p.row.Attention.Unread = append(slices.Clip(p.row.Attention.Unread), f.Position)
 	rows.Inbox[countRow] = p.row
 	return nil
 }
@@ -127,7 +127,7 @@ func (g *rig) counted(t *testing.T) []int64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return row.Unread
+	return row.Attention.Unread
 }
 
 // checkCounted compares the rows with a log of n events, each projected once and

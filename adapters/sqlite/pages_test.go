@@ -183,7 +183,7 @@ func row(account string, n int, status conversation.Status, activeAt int64) proj
 			Team: &conversation.Team{ID: "t"}, Customer: person, Assignee: &person, Attributes: person.Attributes,
 			SnoozedUntil: &at, ClosedType: "solved", CreatedAt: at, UpdatedAt: at, ClosedAt: &at, Messages: 2,
 		},
-		ActiveAt: activeAt, Unread: []int64{2, 3}, AgentReadTo: 1,
+		ActiveAt: activeAt, Attention: webhooks.Attention{Unread: []int64{2, 3}, AgentReadTo: 1},
 		LastMessage: &webhooks.Message{
 			ID: "m", Number: 9, Version: 3, Author: person, Text: "It is coming.", ContentType: "text",
 			Attachments: []conversation.Attachment{{URL: "https://example.com/a.png", Size: 7}}, CreatedAt: at, EditedAt: &at,
@@ -243,7 +243,7 @@ func TestInbox(t *testing.T) {
 
 	// A conversation that moves on is found where it is now, and only there.
 	moved := row("acme", 1, conversation.Snoozed, 20)
-	moved.LastMessage, moved.Unread = nil, nil
+	moved.LastMessage, moved.Attention = nil, webhooks.Attention{}
 	commitPage(t, s, inboxPage(moved))
 	if got, _, err := s.InboxRow(t.Context(), "c-1"); err != nil || cmp.Diff(moved, got) != "" {
 		t.Errorf("the row that was replaced: %v\n%s", err, cmp.Diff(moved, got))

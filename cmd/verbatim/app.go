@@ -88,10 +88,10 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
 		})
-	transcripts := projections.NewTranscripts(a.store, codec, dialects)
+	transcripts := projections.NewTranscripts(a.store, codec, dialects, cfg.HistoryMemory)
 	a.dispatcher = webhooks.NewDispatcher(a.store, transcripts,
 		httpsender.New(httpsender.Config{AllowPrivate: cfg.allowPrefixes}), time.Now,
-		webhooks.Config{UserAgent: "verbatim/" + Version, Log: log})
+		webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log})
 	group := projections.NewGroup(a.store, codec, a.store, time.Now, log,
 		projections.NewInbox(a.store),
 		projections.NewTyping(a.wakeExpirer),

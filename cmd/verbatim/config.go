@@ -20,6 +20,7 @@ type config struct {
 	Database      string   `env:"VERBATIM_DATABASE" envDefault:"sqlite:verbatim-data" flag:"database" desc:"Where the log is kept: sqlite:FOLDER."`
 	AdminKey      string   `env:"VERBATIM_ADMIN_KEY" flag:"-" secret:"true" desc:"Operator's key. It may do everything, in any account (header Verbatim-Account). None by default."`
 	AllowPrivate  []string `env:"VERBATIM_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" desc:"Networks (CIDR, separated by commas) that webhooks may reach although they are private."`
+	HistoryMemory int      `env:"VERBATIM_HISTORY_MEMORY" envDefault:"67108864" flag:"history-memory" desc:"Bytes of conversations kept in memory, ready for their next webhook. Those used longest ago go first and are read from the log again."`
 	LogLevel      string   `env:"VERBATIM_LOG_LEVEL" envDefault:"info" flag:"log-level" desc:"debug, info, warn or error."`
 	LogFormat     string   `env:"VERBATIM_LOG_FORMAT" envDefault:"text" flag:"log-format" desc:"text or json; logs go to standard error."`
 	allowPrefixes []netip.Prefix
@@ -68,6 +69,8 @@ func loadConfig(sh *shell, fs *flag.FlagSet, only ...string) (c *config, finish 
 		switch to := s.value.Addr().Interface().(type) {
 		case *string:
 			fs.StringVar(to, s.flag, *to, usage)
+		case *int:
+			fs.IntVar(to, s.flag, *to, usage)
 		case *[]string:
 			fs.Func(s.flag, usage, func(v string) error {
 				*to = strings.Split(v, ",")
@@ -94,6 +97,9 @@ func (c *config) check() error {
 			continue
 		}
 		c.allowPrefixes = append(c.allowPrefixes, p.Masked())
+	}
+	if c.HistoryMemory < 0 {
+		errs = append(errs, fmt.Errorf("VERBATIM_HISTORY_MEMORY: %d is not a number of bytes", c.HistoryMemory))
 	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {

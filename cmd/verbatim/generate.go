@@ -57,7 +57,11 @@ func eventDocs() string {
 		for _, name := range dialects.Names() {
 			words := []string{}
 			if d, err := dialects.Find(name); err == nil {
-				words = d.Events(facts[fact])
+				for _, t := range d.Vocabulary() {
+					if slices.Contains(t.Facts, fact) {
+						words = append(words, t.Name)
+					}
+				}
 			}
 			cell := " |"
 			if len(words) > 0 {

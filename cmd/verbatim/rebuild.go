@@ -69,7 +69,7 @@ func rebuildBodies(
 	ctx context.Context, log *sqlite.Store, dialects *webhooks.Dialects, sel selection, out io.Writer,
 ) error {
 	codec := eventstore.Catalogue()
-	transcripts := projections.NewTranscripts(log, codec, dialects)
+	transcripts := projections.NewTranscripts(log, codec, dialects, projections.TranscriptMemory)
 	plan := projections.NewPlan(log, codec, log, dialects, nil)
 	if err := plan.Load(ctx, 0); err != nil {
 		return err
@@ -131,9 +131,12 @@ func owedFor(
 		if err != nil {
 			return nil, err
 		}
-		for _, name := range d.Events(event) {
+		for _, word := range d.Words(event) {
+			if word.OptIn {
+				continue
+			}
 			owed = append(owed, webhooks.Delivery{
-				Stream: r.Stream, Position: r.Position, Version: r.Version, EventID: r.ID, Event: r.Type, Name: name,
+				Stream: r.Stream, Position: r.Position, Version: r.Version, EventID: r.ID, Event: r.Type, Name: word.Name,
 				Dialect: sel.dialect, History: endpoint.HistoryFull,
 			})
 		}

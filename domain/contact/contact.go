@@ -3,6 +3,7 @@
 package contact
 
 import (
+	"encoding/json"
 	"errors"
 	"time"
 
@@ -24,17 +25,24 @@ type Created struct {
 }
 
 // Updated says what is different now about the person; Profile is the person
-// after it.
+// after it. Conversation is the one in which it was learned, if it was in one:
+// that conversation's own stream says so too.
 type Updated struct {
-	Changes []domain.Change `json:"changes"`
-	Profile domain.Person   `json:"profile"`
+	Changes      []domain.Change `json:"changes"`
+	Profile      domain.Person   `json:"profile"`
+	Conversation string          `json:"conversation,omitempty"`
 }
 
 // WidgetTriggered says that the person opened the chat widget on a page.
 type WidgetTriggered struct {
 	Contact      domain.Person     `json:"contact"`
+	Inbox        domain.Inbox      `json:"inbox,omitzero"`       // that the widget belongs to
 	Attributes   domain.Attributes `json:"attributes,omitempty"` // page, browser, languages
 	Conversation string            `json:"conversation,omitempty"`
+	// CurrentConversation is that conversation as it was when the widget was
+	// opened, written by whoever read it: what is told of this event follows
+	// from its own stream.
+	CurrentConversation json.RawMessage `json:"current_conversation,omitempty"`
 }
 
 // Erased says that the person's data was overwritten, in how many events, and
@@ -66,12 +74,17 @@ type Create struct {
 }
 
 // Update is a merge-patch (RFC 7396) of the person.
-type Update struct{ Patch domain.PersonPatch }
+type Update struct {
+	Patch        domain.PersonPatch
+	Conversation string // id of the conversation in which it was learned, if any
+}
 
 // TriggerWidget says that the person opened the widget.
 type TriggerWidget struct {
-	Attributes   domain.Attributes
-	Conversation string // id of the conversation they are in, if any
+	Inbox               domain.Inbox
+	Attributes          domain.Attributes
+	Conversation        string          // id of the conversation they are in, if any
+	CurrentConversation json.RawMessage // as it is now
 }
 
 // Erase records that the person's data was overwritten.
@@ -126,7 +139,7 @@ func Decide(s State, c Command, _ time.Time) ([]Event, error) {
 		if err := domain.Text("conversation", c.Conversation, domain.MaxIDLength); err != nil {
 			return nil, err
 		}
-		return []Event{WidgetTriggered{s.Profile, c.Attributes, c.Conversation}}, nil
+		return []Event{WidgetTriggered{s.Profile, c.Inbox, c.Attributes, c.Conversation, c.CurrentConversation}}, nil
 	case Erase:
 		return s.erase(c)
 	default:
@@ -159,7 +172,7 @@ func (s State) update(c Update) ([]Event, error) {
 	if len(changes) == 0 {
 		return nil, nil
 	}
-	return []Event{Updated{changes, profile}}, nil
+	return []Event{Updated{changes, profile, c.Conversation}}, nil
 }
 
 func (s State) erase(c Erase) ([]Event, error) {

@@ -57,6 +57,7 @@ type Message struct {
 	ID       string
 	AuthorID string
 	Text     string
+	Private  bool
 	Deleted  bool
 }
 

@@ -221,7 +221,7 @@ func (s State) edit(c EditMessage) ([]Event, error) {
 	if c.Text == c.Message.Text {
 		return nil, nil
 	}
-	return []Event{MessageEdited{c.Message.ID, c.Message.Text, c.Text, by}}, nil
+	return []Event{MessageEdited{c.Message.ID, c.Message.Text, c.Text, c.Message.Private, by}}, nil
 }
 
 func (s State) deleteMessage(c DeleteMessage) ([]Event, error) {
@@ -229,7 +229,7 @@ func (s State) deleteMessage(c DeleteMessage) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []Event{MessageDeleted{c.Message.ID, by}}, nil
+	return []Event{MessageDeleted{c.Message.ID, c.Message.Private, by}}, nil
 }
 
 // mayTouch returns who asks, if they may change or delete m.
@@ -324,7 +324,7 @@ func (s State) close(c Close) ([]Event, error) {
 	for _, t := range s.Typing {
 		events = append(events, TypingStopped{t.Author, t.Private, StopLeft})
 	}
-	return append(events, Closed{c.Type, by}), nil
+	return append(events, Closed{s.Status, c.Type, by}), nil
 }
 
 func (s State) reopen(c Reopen) ([]Event, error) {

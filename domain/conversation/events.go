@@ -58,12 +58,14 @@ type MessageEdited struct {
 	MessageID string        `json:"message_id"`
 	Previous  string        `json:"previous"`
 	Text      string        `json:"text"`
+	Private   bool          `json:"private,omitempty"` // the message is a private note
 	By        domain.Person `json:"by"`
 }
 
 // MessageDeleted leaves a tombstone where a message was.
 type MessageDeleted struct {
 	MessageID string        `json:"message_id"`
+	Private   bool          `json:"private,omitempty"` // the message was a private note
 	By        domain.Person `json:"by"`
 }
 
@@ -94,6 +96,7 @@ type StatusChanged struct {
 
 // Closed ends the conversation; only Reopened may follow.
 type Closed struct {
+	From       Status         `json:"from,omitempty"`
 	ClosedType string         `json:"closed_type"`
 	By         *domain.Person `json:"by,omitempty"`
 }

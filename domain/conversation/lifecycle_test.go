@@ -74,14 +74,14 @@ func TestClose(t *testing.T) {
 
 	t.Run("is solved unless something else is said", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(conversation.Close{}).then(conversation.Closed{ClosedType: "solved"})
+		given(t, created).when(conversation.Close{}).then(conversation.Closed{From: conversation.Open, ClosedType: "solved"})
 	})
 
 	t.Run("keeps who and how", func(t *testing.T) {
 		t.Parallel()
 		given(t, created).
 			when(conversation.Close{Type: "spam", By: &amy}).
-			then(conversation.Closed{ClosedType: "spam", By: &amy})
+			then(conversation.Closed{From: conversation.Open, ClosedType: "spam", By: &amy})
 	})
 
 	t.Run("works from every status", func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestClose(t *testing.T) {
 		for _, s := range []conversation.Status{conversation.Pending, conversation.Snoozed, conversation.Resolved} {
 			given(t, created, status(conversation.Open, s)).
 				when(conversation.Close{}).
-				then(conversation.Closed{ClosedType: "solved"})
+				then(conversation.Closed{From: s, ClosedType: "solved"})
 		}
 	})
 
@@ -101,7 +101,7 @@ func TestClose(t *testing.T) {
 			then(
 				stopped(amy, true, conversation.StopLeft),
 				stopped(ann, false, conversation.StopLeft),
-				conversation.Closed{ClosedType: "solved"},
+				conversation.Closed{From: conversation.Open, ClosedType: "solved"},
 			)
 	})
 

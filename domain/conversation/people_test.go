@@ -86,7 +86,7 @@ func TestImpliedRoles(t *testing.T) {
 		{"edit", conversation.EditMessage{Message: hello, Text: "x", By: stranger}, conversation.MessageEdited{MessageID: hello.ID, Previous: "hello", Text: "x", By: agent}},
 		{"delete", conversation.DeleteMessage{Message: hello, By: stranger}, conversation.MessageDeleted{MessageID: hello.ID, By: agent}},
 		{"status", conversation.ChangeStatus{To: conversation.Pending, By: &stranger}, conversation.StatusChanged{From: conversation.Open, To: conversation.Pending, By: &agent}},
-		{"close", conversation.Close{By: &stranger}, conversation.Closed{ClosedType: "solved", By: &agent}},
+		{"close", conversation.Close{By: &stranger}, conversation.Closed{From: conversation.Open, ClosedType: "solved", By: &agent}},
 		{"assign", conversation.Assign{Agent: &stranger}, conversation.Assigned{Agent: agent}},
 		{"assign by", conversation.Assign{Agent: &amy, By: &stranger}, conversation.Assigned{Agent: amy, By: &agent}},
 		{

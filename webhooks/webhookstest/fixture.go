@@ -5,6 +5,7 @@ import (
 	"os"
 	"testing"
 
+	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
 	"verbatim/eventstore"
 	"verbatim/webhooks"
@@ -33,23 +34,36 @@ func Facts(tb testing.TB, path string) []webhooks.Fact {
 	return facts
 }
 
-// Bodies renders every event of a conversation in a dialect, in order, with the
-// history as of each, as the delivery of one after the other does.
-func Bodies(tb testing.TB, d webhooks.Dialect, facts []webhooks.Fact, last int) (names []string, bodies [][]byte) {
+// Bodies renders every event of the streams in a dialect, in order, each as of
+// its own place, as the delivery of one after the other does. An endpoint that
+// asks for "*" is sent these, and one that asks for every event by name the
+// opt-ins too.
+func Bodies(tb testing.TB, d webhooks.Dialect, facts []webhooks.Fact, view webhooks.View, optIns bool) (names []string, bodies [][]byte) {
 	tb.Helper()
-	var h webhooks.History
+	histories := make(map[string]*webhooks.History)
+	contacts := make(map[string]*webhooks.Contact)
 	for _, f := range facts {
-		var of *webhooks.History
-		if e, ok := f.Event.(conversation.Event); ok {
-			h.Apply(f.Recorded, e)
-			of = &h
-		}
-		for _, name := range d.Events(f.Event) {
-			body, err := d.AppendBody(nil, name, f, of, last)
-			if err != nil {
-				tb.Fatal(err)
+		event := webhooks.PublicEvent{Fact: f, View: view}
+		switch e := f.Event.(type) {
+		case conversation.Event:
+			if histories[f.Stream] == nil {
+				histories[f.Stream] = &webhooks.History{}
 			}
-			names, bodies = append(names, name), append(bodies, body)
+			event.History = histories[f.Stream]
+			event.History.Apply(f.Recorded, e)
+		case contact.Event:
+			if contacts[f.Stream] == nil {
+				contacts[f.Stream] = &webhooks.Contact{}
+			}
+			event.Contact = contacts[f.Stream]
+			*event.Contact = event.Contact.Evolve(f.Recorded, e)
+		}
+		for _, word := range d.Words(f.Event) {
+			if word.OptIn && !optIns {
+				continue
+			}
+			event.Name = word.Name
+			names, bodies = append(names, word.Name), append(bodies, Body(tb, d, &event))
 		}
 	}
 	return names, bodies

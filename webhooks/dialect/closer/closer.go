@@ -40,15 +40,23 @@ func New() Dialect { return Dialect{} }
 func (Dialect) Name() string { return Name }
 
 // Vocabulary returns the two events of the format.
-func (Dialect) Vocabulary() []string { return []string{ThreadCreated, ThreadClosed} }
+func (Dialect) Vocabulary() []webhooks.EventType {
+	return []webhooks.EventType{
+		{Word: webhooks.Word{Name: ThreadCreated}, Facts: []string{"conversation.created"}},
+		{Word: webhooks.Word{Name: ThreadClosed}, Facts: []string{"conversation.closed"}},
+	}
+}
 
-// Events returns the format's name for e, if it has one.
-func (Dialect) Events(e domain.Event) []string {
+// Guide tells what an integrator should know.
+func (Dialect) Guide() string { return "" }
+
+// Words returns the format's name for e, if it has one.
+func (Dialect) Words(e domain.Event) []webhooks.Word {
 	switch e.(type) {
 	case conversation.Created:
-		return []string{ThreadCreated}
+		return []webhooks.Word{{Name: ThreadCreated}}
 	case conversation.Closed:
-		return []string{ThreadClosed}
+		return []webhooks.Word{{Name: ThreadClosed}}
 	default:
 		return nil
 	}
@@ -56,7 +64,8 @@ func (Dialect) Events(e domain.Event) []string {
 
 // AppendBody appends the body of one event. The format has the whole history or
 // none, so that the endpoint's wish for less is not heeded.
-func (Dialect) AppendBody(dst []byte, name string, f webhooks.Fact, h *webhooks.History, _ int) ([]byte, error) {
+func (Dialect) AppendBody(dst []byte, p *webhooks.PublicEvent) ([]byte, error) {
+	f, h := p.Fact, p.History
 	if h == nil {
 		return dst, fmt.Errorf("%s: position %d: no conversation", Name, f.Position)
 	}
@@ -73,13 +82,13 @@ func (Dialect) AppendBody(dst []byte, name string, f webhooks.Fact, h *webhooks.
 		dst = append(dst, `,"assignee":`...)
 		dst = appendAssignee(dst, c.Assignee)
 		dst = append(dst, `,"messageHistory":[`...)
-		dst = append(dst, h.Items(Name, -1, 0, appendMessage).Bytes...)
+		dst = append(dst, h.Items(&messages, -1, 0).Bytes...)
 		dst = append(dst, ']')
 	default:
 		return dst, fmt.Errorf("%s: position %d: no word for %s", Name, f.Position, f.Type)
 	}
 	dst = append(dst, `,"eventType":`...)
-	dst = webhooks.AppendString(dst, name)
+	dst = webhooks.AppendString(dst, p.Name)
 	return append(dst, '}'), nil
 }
 
@@ -179,6 +188,9 @@ func appendAssignee(dst []byte, p *domain.Person) []byte {
 	dst = strconv.AppendBool(dst, p.IsBot)
 	return append(dst, '}')
 }
+
+// messages is how a history stands in messageHistory.
+var messages = webhooks.Fragment{Key: Name, Separator: ",", Append: appendMessage}
 
 // appendMessage appends one message of the history. Private notes and deleted
 // messages have no place in the format. The author is a customer or an adviser,

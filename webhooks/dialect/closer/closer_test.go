@@ -28,7 +28,7 @@ const fixture = "../../../tests/fixtures/closer-conversation.ndjson"
 // space between the members.
 func TestFixtureIsTheSamplesByteForByte(t *testing.T) {
 	t.Parallel()
-	names, bodies := webhookstest.Bodies(t, closer.New(), webhookstest.Facts(t, fixture), -1)
+	names, bodies := webhookstest.Bodies(t, closer.New(), webhookstest.Facts(t, fixture), webhooks.FullView(), true)
 	if diff := cmp.Diff([]string{closer.ThreadCreated, closer.ThreadClosed}, names); diff != "" {
 		t.Fatal(diff)
 	}
@@ -52,18 +52,20 @@ func TestOnlyTwoFactsHaveAWord(t *testing.T) {
 	d := closer.New()
 	var words []string
 	for _, e := range eventstore.Catalogue().Types() {
-		words = append(words, d.Events(e)...)
+		for _, w := range d.Words(e) {
+			words = append(words, w.Name)
+		}
 	}
 	if len(words) != 2 {
 		t.Fatalf("got %v", words)
 	}
 	for _, w := range d.Vocabulary() {
-		if !strings.Contains(strings.Join(words, " "), w) {
-			t.Errorf("%s is in the vocabulary and no fact is it", w)
+		if !strings.Contains(strings.Join(words, " "), w.Name) {
+			t.Errorf("%s is in the vocabulary and no fact is it", w.Name)
 		}
 	}
 	for _, e := range []domain.Event{contact.Created{}, endpoint.Deleted{}, conversation.TypingStarted{}} {
-		if got := d.Events(e); got != nil {
+		if got := d.Words(e); got != nil {
 			t.Errorf("%s: got %v", e.EventType(), got)
 		}
 	}
@@ -125,11 +127,11 @@ type body struct {
 func (s *story) body() body {
 	s.t.Helper()
 	d := closer.New()
-	names := d.Events(s.f.Event)
+	names := d.Words(s.f.Event)
 	if len(names) != 1 {
 		s.t.Fatalf("%s: names %v", s.f.Type, names)
 	}
-	raw, err := d.AppendBody(nil, names[0], s.f, &s.h, 0)
+	raw, err := d.AppendBody(nil, &webhooks.PublicEvent{Fact: s.f, Name: names[0].Name, History: &s.h})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -139,7 +141,7 @@ func (s *story) body() body {
 	if err := dec.Decode(&b); err != nil {
 		s.t.Fatalf("%v in %s", err, raw)
 	}
-	if b.EventType != names[0] || b.Timestamp != s.f.Time.UnixMilli() {
+	if b.EventType != names[0].Name || b.Timestamp != s.f.Time.UnixMilli() {
 		s.t.Errorf("got %s at %d", b.EventType, b.Timestamp)
 	}
 	return b
@@ -150,7 +152,7 @@ func customer() domain.Person { return domain.Person{ID: "cust-1", Role: domain.
 func TestUnknownIsNullAndNoneIsEmpty(t *testing.T) {
 	t.Parallel()
 	s := begin(t, conversation.Created{Customer: customer()}).then(conversation.Closed{})
-	raw, err := closer.New().AppendBody(nil, closer.ThreadClosed, s.f, &s.h, -1)
+	raw, err := closer.New().AppendBody(nil, &webhooks.PublicEvent{Fact: s.f, Name: closer.ThreadClosed, History: &s.h})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -287,11 +289,11 @@ func TestHistoryIsAsOfTheEvent(t *testing.T) {
 func TestAConversationIsNeeded(t *testing.T) {
 	t.Parallel()
 	s := begin(t, conversation.Created{Customer: customer()})
-	if _, err := closer.New().AppendBody(nil, closer.ThreadCreated, s.f, nil, -1); err == nil {
+	if _, err := closer.New().AppendBody(nil, &webhooks.PublicEvent{Fact: s.f, Name: closer.ThreadCreated}); err == nil {
 		t.Error("a body without a conversation")
 	}
 	s.then(conversation.Reopened{})
-	if _, err := closer.New().AppendBody(nil, closer.ThreadCreated, s.f, &s.h, -1); err == nil {
+	if _, err := closer.New().AppendBody(nil, &webhooks.PublicEvent{Fact: s.f, Name: closer.ThreadCreated, History: &s.h}); err == nil {
 		t.Error("a body for a fact without a word")
 	}
 }
@@ -316,14 +318,14 @@ func BenchmarkClosed(b *testing.B) {
 			closed := facts[5]
 			h.Apply(closed.Recorded, closed.Event.(conversation.Event))
 			d := closer.New()
-			body, err := d.AppendBody(nil, closer.ThreadClosed, closed, &h, -1) // warms the fragments
+			body, err := d.AppendBody(nil, &webhooks.PublicEvent{Fact: closed, Name: closer.ThreadClosed, History: &h}) // warms the fragments
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
-				body, _ = d.AppendBody(body[:0], closer.ThreadClosed, closed, &h, -1)
+				body, _ = d.AppendBody(body[:0], &webhooks.PublicEvent{Fact: closed, Name: closer.ThreadClosed, History: &h})
 			}
 		})
 	}

@@ -31,44 +31,47 @@ const Name = "verbatim@1"
 const MaxHistoryBytes = 1 << 20
 
 // Dialect writes verbatim@1.
-type Dialect struct{ vocabulary []string }
+type Dialect struct{ vocabulary []webhooks.EventType }
 
 // New returns the dialect.
 func New() *Dialect {
 	d := &Dialect{}
 	for name := range eventstore.Catalogue().Types() {
 		if strings.HasPrefix(name, "conversation.") || strings.HasPrefix(name, "contact.") {
-			d.vocabulary = append(d.vocabulary, name)
+			d.vocabulary = append(d.vocabulary, webhooks.EventType{Word: webhooks.Word{Name: name}, Facts: []string{name}})
 		}
 	}
-	slices.Sort(d.vocabulary)
+	slices.SortFunc(d.vocabulary, func(a, b webhooks.EventType) int { return strings.Compare(a.Name, b.Name) })
 	return d
 }
 
 // Name returns "verbatim@1".
 func (*Dialect) Name() string { return Name }
 
-// Vocabulary returns the names of the facts about conversations and contacts.
-func (d *Dialect) Vocabulary() []string { return slices.Clone(d.vocabulary) }
+// Vocabulary returns the facts about conversations and contacts.
+func (d *Dialect) Vocabulary() []webhooks.EventType { return d.vocabulary }
 
-// Events returns the fact's own name, if it is about a conversation or a contact.
-func (*Dialect) Events(e domain.Event) []string {
+// Guide tells what an integrator should know.
+func (*Dialect) Guide() string { return "" }
+
+// Words returns the fact's own name, if it is about a conversation or a contact.
+func (*Dialect) Words(e domain.Event) []webhooks.Word {
 	switch e.(type) {
 	case conversation.Event, contact.Event:
-		return []string{e.EventType()}
+		return []webhooks.Word{{Name: e.EventType()}}
 	default:
 		return nil
 	}
 }
 
 // AppendBody appends the body of one event.
-func (d *Dialect) AppendBody(dst []byte, name string, f webhooks.Fact, h *webhooks.History, last int) ([]byte, error) {
+func (d *Dialect) AppendBody(dst []byte, e *webhooks.PublicEvent) ([]byte, error) {
 	dst = append(dst, `{"type":`...)
-	dst = webhooks.AppendString(dst, name)
+	dst = webhooks.AppendString(dst, e.Name)
 	dst = append(dst, `,"timestamp":`...)
-	dst = webhooks.AppendMillis(dst, f.Time)
+	dst = webhooks.AppendMillis(dst, e.Time)
 	dst = append(dst, `,"data":`...)
-	dst, err := AppendData(dst, f, h, last)
+	dst, err := AppendData(dst, e)
 	if err != nil {
 		return dst, err
 	}
@@ -76,9 +79,10 @@ func (d *Dialect) AppendBody(dst []byte, name string, f webhooks.Fact, h *webhoo
 }
 
 // AppendData appends the data of a body, which other envelopes may carry too.
-func AppendData(dst []byte, f webhooks.Fact, h *webhooks.History, last int) ([]byte, error) {
+func AppendData(dst []byte, e *webhooks.PublicEvent) ([]byte, error) {
 	var err error
-	switch e := f.Event.(type) {
+	f, h := e.Fact, e.History
+	switch event := f.Event.(type) {
 	case conversation.Event:
 		if h == nil {
 			return dst, fmt.Errorf("%s: position %d: no conversation", Name, f.Position)
@@ -90,10 +94,10 @@ func AppendData(dst []byte, f webhooks.Fact, h *webhooks.History, last int) ([]b
 			return dst, err
 		}
 		dst = append(dst, `,"history":`...)
-		dst = appendHistory(dst, f.Version, h, last)
+		dst = appendHistory(dst, f.Version, h, e.View)
 	case contact.Event:
 		dst = append(dst, `{"contact":`...)
-		dst = appendPerson(dst, profile(f, e))
+		dst = appendPerson(dst, profile(f, event))
 		dst = append(dst, `,"change":`...)
 		if dst, err = appendChange(dst, f, nil); err != nil {
 			return dst, err
@@ -167,23 +171,30 @@ func appendMessageOf(dst []byte, h *webhooks.History, id string) []byte {
 	return appendMessage(dst, m)
 }
 
+// How the messages of a history are written: all of them, or without notes.
+var (
+	allMessages    = webhooks.Fragment{Key: Name, Separator: ",", Append: appendMessage}
+	publicMessages = webhooks.Fragment{Key: Name + "/public", Separator: ",", Append: func(dst []byte, m *webhooks.Message) []byte {
+		if m.Private {
+			return dst
+		}
+		return appendMessage(dst, m)
+	}}
+)
+
 // appendHistory appends the messages that the endpoint asked for. Versions are
 // those of the first item, null if there is none, and of the event. If older
 // messages were left out, by the number asked for or by MaxHistoryBytes,
 // truncated says so and next is where to read them.
-func appendHistory(dst []byte, version int64, h *webhooks.History, last int) []byte {
-	dst = append(dst, `{"mode":`...)
-	switch {
-	case last < 0:
-		dst = append(dst, `"full"`...)
-	case last == 0:
-		dst = append(dst, `"none"`...)
-	default:
-		dst = append(dst, `"last:`...)
-		dst = strconv.AppendInt(dst, int64(last), 10)
-		dst = append(dst, '"')
+func appendHistory(dst []byte, version int64, h *webhooks.History, v webhooks.View) []byte {
+	dst = append(dst, `{"mode":"`...)
+	dst = append(dst, webhooks.View{Last: v.Last, Notes: true}.String()...)
+	dst = append(dst, '"')
+	messages := &allMessages
+	if !v.Notes {
+		messages = &publicMessages
 	}
-	items := h.Items(Name, last, MaxHistoryBytes, appendMessage)
+	items := h.Items(messages, v.Last, MaxHistoryBytes)
 	dst = append(dst, `,"from_version":`...)
 	from := int64(0)
 	if items.Count > 0 {

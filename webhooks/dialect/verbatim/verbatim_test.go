@@ -30,7 +30,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // A golden that changed is a new version of the dialect, or a mistake.
 func TestGoldens(t *testing.T) {
 	t.Parallel()
-	names, bodies := webhookstest.Bodies(t, verbatim.New(), webhookstest.Facts(t, fixture), -1)
+	names, bodies := webhookstest.Bodies(t, verbatim.New(), webhookstest.Facts(t, fixture), webhooks.FullView(), true)
 	for i, name := range names {
 		golden := filepath.Join("testdata", fmt.Sprintf("%d.%s.json", i+1, name))
 		if *update {
@@ -62,7 +62,7 @@ func TestVocabularyIsEveryFactButThoseOfEndpoints(t *testing.T) {
 	d := verbatim.New()
 	n := 0
 	for name, e := range eventstore.Catalogue().Types() {
-		got := d.Events(e)
+		got := d.Words(e)
 		if strings.HasPrefix(name, "endpoint.") {
 			if got != nil {
 				t.Errorf("%s: got %v", name, got)
@@ -70,7 +70,7 @@ func TestVocabularyIsEveryFactButThoseOfEndpoints(t *testing.T) {
 			continue
 		}
 		n++
-		if diff := cmp.Diff([]string{name}, got); diff != "" {
+		if diff := cmp.Diff([]webhooks.Word{{Name: name}}, got); diff != "" {
 			t.Error(diff)
 		}
 	}
@@ -102,9 +102,13 @@ func recorded(stream string, n int64, e domain.Event) *eventstore.Recorded {
 	}
 }
 
+func event(f webhooks.Fact, h *webhooks.History, last int) *webhooks.PublicEvent {
+	return &webhooks.PublicEvent{Fact: f, Name: f.Type, History: h, View: webhooks.View{Last: last, Notes: true}}
+}
+
 func body(t *testing.T, f webhooks.Fact, h *webhooks.History, last int) map[string]any {
 	t.Helper()
-	raw, err := verbatim.New().AppendBody(nil, f.Type, f, h, last)
+	raw, err := verbatim.New().AppendBody(nil, event(f, h, last))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -304,7 +308,7 @@ func TestHistoryIsWhatTheEndpointAskedFor(t *testing.T) {
 func TestHistoryIsBounded(t *testing.T) {
 	t.Parallel()
 	s := long(10_000)
-	raw, err := verbatim.New().AppendBody(nil, s.f.Type, s.f, &s.h, -1)
+	raw, err := verbatim.New().AppendBody(nil, event(s.f, &s.h, -1))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -389,11 +393,11 @@ func TestThereIsNoActorWithoutMetadata(t *testing.T) {
 func TestOthersHaveNoBody(t *testing.T) {
 	t.Parallel()
 	r := recorded(webhookstest.Stream(1), 1, endpoint.Deleted{})
-	if _, err := verbatim.New().AppendBody(nil, r.Type, webhooks.Fact{Recorded: r, Event: endpoint.Deleted{}}, nil, -1); err == nil {
+	if _, err := verbatim.New().AppendBody(nil, event(webhooks.Fact{Recorded: r, Event: endpoint.Deleted{}}, nil, -1)); err == nil {
 		t.Error("a body for an endpoint")
 	}
 	r = recorded(webhookstest.Stream(1), 1, conversation.Closed{})
-	if _, err := verbatim.New().AppendBody(nil, r.Type, webhooks.Fact{Recorded: r, Event: conversation.Closed{}}, nil, -1); err == nil {
+	if _, err := verbatim.New().AppendBody(nil, event(webhooks.Fact{Recorded: r, Event: conversation.Closed{}}, nil, -1)); err == nil {
 		t.Error("a body without its conversation")
 	}
 }
@@ -406,14 +410,14 @@ func BenchmarkBody(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			s := long(c.have)
 			d := verbatim.New()
-			body, err := d.AppendBody(nil, s.f.Type, s.f, &s.h, c.last) // warms the fragments
+			body, err := d.AppendBody(nil, event(s.f, &s.h, c.last)) // warms the fragments
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.ReportAllocs()
 			b.SetBytes(int64(len(body)))
 			for b.Loop() {
-				body, _ = d.AppendBody(body[:0], s.f.Type, s.f, &s.h, c.last)
+				body, _ = d.AppendBody(body[:0], event(s.f, &s.h, c.last))
 			}
 		})
 	}
