@@ -3,6 +3,7 @@ package webhookstest
 import (
 	"bytes"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"verbatim/domain/contact"
@@ -34,14 +35,43 @@ func Facts(tb testing.TB, path string) []webhooks.Fact {
 	return facts
 }
 
-// Bodies renders every event of the streams in a dialect, in order, each as of
-// its own place, as the delivery of one after the other does. An endpoint that
-// asks for "*" is sent these, and one that asks for every event by name the
-// opt-ins too.
-func Bodies(tb testing.TB, d webhooks.Dialect, facts []webhooks.Fact, view webhooks.View, optIns bool) (names []string, bodies [][]byte) {
+// CompareSamples holds what the dialect makes of the fixtures against the samples
+// of a folder, and logs what had to differ and why. fixtures is the path of the
+// folder tests/fixtures.
+func CompareSamples(t *testing.T, d webhooks.Dialect, dir, fixtures string) {
+	t.Helper()
+	for _, sample := range Samples(t, dir) {
+		var found bool
+		for _, r := range Rendered(t, d, Facts(t, filepath.Join(fixtures, sample.Fixture)), webhooks.FullView()) {
+			if r.Position == sample.At && r.Name == sample.Event {
+				found = true
+				lines := sample.Compare(t, dir, r.Body)
+				t.Logf("%s: %s at position %d of %s, %d differences", sample.Sample, sample.Event, sample.At, sample.Fixture, len(lines))
+				for _, line := range lines {
+					t.Log("  " + line)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("%s: there is no %s at position %d of %s", sample.Sample, sample.Event, sample.At, sample.Fixture)
+		}
+	}
+}
+
+// A Rendering is one body of a fixture.
+type Rendering struct {
+	Position int64
+	webhooks.Word
+	Body []byte
+}
+
+// Rendered renders every event of the streams in a dialect, opt-ins too, in
+// order, each as of its own place, as the delivery of one after the other does.
+func Rendered(tb testing.TB, d webhooks.Dialect, facts []webhooks.Fact, view webhooks.View) []Rendering {
 	tb.Helper()
 	histories := make(map[string]*webhooks.History)
 	contacts := make(map[string]*webhooks.Contact)
+	var out []Rendering
 	for _, f := range facts {
 		event := webhooks.PublicEvent{Fact: f, View: view}
 		switch e := f.Event.(type) {
@@ -59,12 +89,9 @@ func Bodies(tb testing.TB, d webhooks.Dialect, facts []webhooks.Fact, view webho
 			*event.Contact = event.Contact.Evolve(f.Recorded, e)
 		}
 		for _, word := range d.Words(f.Event) {
-			if word.OptIn && !optIns {
-				continue
-			}
 			event.Name = word.Name
-			names, bodies = append(names, word.Name), append(bodies, Body(tb, d, &event))
+			out = append(out, Rendering{f.Position, word, Body(tb, d, &event)})
 		}
 	}
-	return names, bodies
+	return out
 }

@@ -28,7 +28,11 @@ const fixture = "../../../tests/fixtures/closer-conversation.ndjson"
 // space between the members.
 func TestFixtureIsTheSamplesByteForByte(t *testing.T) {
 	t.Parallel()
-	names, bodies := webhookstest.Bodies(t, closer.New(), webhookstest.Facts(t, fixture), webhooks.FullView(), true)
+	var names []string
+	var bodies [][]byte
+	for _, r := range webhookstest.Rendered(t, closer.New(), webhookstest.Facts(t, fixture), webhooks.FullView()) {
+		names, bodies = append(names, r.Name), append(bodies, r.Body)
+	}
 	if diff := cmp.Diff([]string{closer.ThreadCreated, closer.ThreadClosed}, names); diff != "" {
 		t.Fatal(diff)
 	}

@@ -30,13 +30,13 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 // A golden that changed is a new version of the dialect, or a mistake.
 func TestGoldens(t *testing.T) {
 	t.Parallel()
-	names, bodies := webhookstest.Bodies(t, verbatim.New(), webhookstest.Facts(t, fixture), webhooks.FullView(), true)
-	for i, name := range names {
+	for i, r := range webhookstest.Rendered(t, verbatim.New(), webhookstest.Facts(t, fixture), webhooks.FullView()) {
+		name := r.Name
 		golden := filepath.Join("testdata", fmt.Sprintf("%d.%s.json", i+1, name))
 		if *update {
 			var pretty bytes.Buffer
-			if err := json.Indent(&pretty, bodies[i], "", " "); err != nil {
-				t.Fatalf("%v in %s", err, bodies[i])
+			if err := json.Indent(&pretty, r.Body, "", " "); err != nil {
+				t.Fatalf("%v in %s", err, r.Body)
 			}
 			pretty.WriteByte('\n')
 			if err := os.WriteFile(golden, pretty.Bytes(), 0o600); err != nil {
@@ -51,7 +51,7 @@ func TestGoldens(t *testing.T) {
 		if err := json.Compact(&want, file); err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(want.String(), string(bodies[i])); diff != "" {
+		if diff := cmp.Diff(want.String(), string(r.Body)); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", golden, diff)
 		}
 	}
