@@ -5,7 +5,9 @@ package contact
 import (
 	"encoding/json"
 	"errors"
+	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"verbatim/domain"
 )
@@ -105,6 +107,16 @@ const (
 	AlreadyErased  domain.Refusal = "contact.erased"
 )
 
+// Limits.
+const (
+	// MaxCurrentConversation is how many bytes the conversation may have that goes
+	// with an opened widget. One is opened on every page, so that it must be far
+	// below what an event may be; yet all that is not open to any length, names,
+	// URLs and texts at their limits, has room in it.
+	MaxCurrentConversation = 128 << 10
+	MaxChannelLength       = 500 // characters of an inbox's channel, as for a conversation
+)
+
 // StateSchema is the version of State's stored shape.
 const StateSchema = 1
 
@@ -133,13 +145,7 @@ func Decide(s State, c Command, _ time.Time) ([]Event, error) {
 	case Update:
 		return s.update(c)
 	case TriggerWidget:
-		if err := c.Attributes.Validate("attributes"); err != nil {
-			return nil, err
-		}
-		if err := domain.Text("conversation", c.Conversation, domain.MaxIDLength); err != nil {
-			return nil, err
-		}
-		return []Event{WidgetTriggered{s.Profile, c.Inbox, c.Attributes, c.Conversation, c.CurrentConversation}}, nil
+		return s.trigger(c)
 	case Erase:
 		return s.erase(c)
 	default:
@@ -173,6 +179,46 @@ func (s State) update(c Update) ([]Event, error) {
 		return nil, nil
 	}
 	return []Event{Updated{changes, profile, c.Conversation}}, nil
+}
+
+func (s State) trigger(c TriggerWidget) ([]Event, error) {
+	for _, err := range []error{
+		domain.Text("inbox.id", c.Inbox.ID, domain.MaxIDLength),
+		domain.Text("inbox.name", c.Inbox.Name, domain.MaxNameLength),
+		domain.Text("inbox.channel", c.Inbox.Channel, MaxChannelLength),
+		c.Attributes.Validate("attributes"),
+		domain.Text("conversation", c.Conversation, domain.MaxIDLength),
+		c.validateCurrent(),
+	} {
+		if err != nil {
+			return nil, err
+		}
+	}
+	if c.Inbox.Number < 0 {
+		return nil, &domain.FieldError{Field: "inbox.number", Rule: "must not be negative"}
+	}
+	return []Event{WidgetTriggered{s.Profile, c.Inbox, c.Attributes, c.Conversation, c.CurrentConversation}}, nil
+}
+
+// validateCurrent returns a *domain.FieldError unless the current conversation
+// is absent, or a JSON object within its limit that belongs to a conversation.
+func (c TriggerWidget) validateCurrent() error {
+	rule := ""
+	switch current := c.CurrentConversation; {
+	case len(current) == 0:
+		return nil
+	case c.Conversation == "":
+		rule = "must not be there without conversation"
+	case len(current) > MaxCurrentConversation:
+		rule = "must be at most " + strconv.Itoa(MaxCurrentConversation) + " bytes"
+	case current[0] != '{' || !json.Valid(current):
+		rule = "must be a JSON object"
+	case !utf8.Valid(current):
+		rule = "must be valid UTF-8"
+	default:
+		return nil
+	}
+	return &domain.FieldError{Field: "current_conversation", Rule: rule}
 }
 
 func (s State) erase(c Erase) ([]Event, error) {

@@ -218,6 +218,24 @@ func TestTriggerWidget(t *testing.T) {
 			then(contact.WidgetTriggered{Contact: ann, Attributes: attributes(`{"current_page":"/?a&b"}`), Conversation: "c1"})
 	})
 
+	t.Run("says where it was and what the conversation was like", func(t *testing.T) {
+		t.Parallel()
+		inbox := domain.Inbox{ID: "web", Number: 2, Name: "Website", Channel: "web"}
+		current := json.RawMessage(`{"conversation":{"id":"c1"}}`)
+		given(t, created).
+			when(contact.TriggerWidget{Inbox: inbox, Conversation: "c1", CurrentConversation: current}).
+			then(contact.WidgetTriggered{Contact: ann, Inbox: inbox, Conversation: "c1", CurrentConversation: current})
+	})
+
+	t.Run("names the person as they were last known", func(t *testing.T) {
+		t.Parallel()
+		now := ann
+		now.Phone = "+49"
+		given(t, created, contact.Updated{Profile: now}).
+			when(contact.TriggerWidget{}).
+			then(contact.WidgetTriggered{Contact: now})
+	})
+
 	t.Run("happens as often as it happens", func(t *testing.T) {
 		t.Parallel()
 		triggered := contact.WidgetTriggered{Contact: ann}
@@ -233,6 +251,50 @@ func TestTriggerWidget(t *testing.T) {
 		given(t, created).
 			when(contact.TriggerWidget{Conversation: longest}).
 			then(contact.WidgetTriggered{Contact: ann, Conversation: longest})
+	})
+
+	for field, inbox := range map[string]domain.Inbox{
+		"inbox.id":      {ID: strings.Repeat("é", domain.MaxIDLength+1)},
+		"inbox.name":    {Name: strings.Repeat("é", domain.MaxNameLength+1)},
+		"inbox.channel": {Channel: broken},
+		"inbox.number":  {Number: -1},
+	} {
+		t.Run("refuses a bad "+field, func(t *testing.T) {
+			t.Parallel()
+			given(t, created).when(contact.TriggerWidget{Inbox: inbox}).thenFieldError(field)
+		})
+	}
+
+	t.Run("takes an inbox at its limits", func(t *testing.T) {
+		t.Parallel()
+		inbox := domain.Inbox{
+			ID: strings.Repeat("é", domain.MaxIDLength), Name: strings.Repeat("é", domain.MaxNameLength),
+			Channel: strings.Repeat("é", contact.MaxChannelLength),
+		}
+		given(t, created).when(contact.TriggerWidget{Inbox: inbox}).then(contact.WidgetTriggered{Contact: ann, Inbox: inbox})
+		inbox.Channel += "é"
+		given(t, created).when(contact.TriggerWidget{Inbox: inbox}).thenFieldError("inbox.channel")
+	})
+
+	t.Run("takes a current conversation up to its limit", func(t *testing.T) {
+		t.Parallel()
+		current := func(size int) json.RawMessage {
+			return json.RawMessage(`{"a":"` + strings.Repeat("x", size-len(`{"a":""}`)) + `"}`)
+		}
+		largest := current(contact.MaxCurrentConversation)
+		given(t, created).
+			when(contact.TriggerWidget{Conversation: "c1", CurrentConversation: largest}).
+			then(contact.WidgetTriggered{Contact: ann, Conversation: "c1", CurrentConversation: largest})
+		for name, bad := range map[string]contact.TriggerWidget{
+			"too large":      {Conversation: "c1", CurrentConversation: current(contact.MaxCurrentConversation + 1)},
+			"of none":        {CurrentConversation: json.RawMessage(`{}`)},
+			"not an object":  {Conversation: "c1", CurrentConversation: json.RawMessage(`[]`)},
+			"cut off":        {Conversation: "c1", CurrentConversation: json.RawMessage(`{"a":`)},
+			"not valid text": {Conversation: "c1", CurrentConversation: json.RawMessage(`{"a":"` + broken + `"}`)},
+		} {
+			t.Log(name)
+			given(t, created).when(bad).thenFieldError("current_conversation")
+		}
 	})
 }
 
@@ -326,7 +388,10 @@ func TestProperties(t *testing.T) {
 			contact.Update{Patch: domain.PersonPatch{
 				Name: patch.Draw(t, "name"), LastName: patch.Draw(t, "last name"), Email: patch.Draw(t, "email"), Attributes: a,
 			}},
-			contact.TriggerWidget{Attributes: a, Conversation: text.Draw(t, "conversation")},
+			contact.TriggerWidget{
+				Inbox: domain.Inbox{ID: text.Draw(t, "inbox")}, Attributes: a, Conversation: text.Draw(t, "conversation"),
+				CurrentConversation: rapid.SampledFrom([]json.RawMessage{nil, json.RawMessage(`{}`), json.RawMessage(`1`)}).Draw(t, "current"),
+			},
 			contact.Create{Account: account, Profile: person.Draw(t, "profile")},
 			contact.Erase{By: person.Draw(t, "by"), Events: 1},
 		}).Draw(t, "command")
