@@ -180,6 +180,19 @@ func (c *call) conditions(r *http.Request) error {
 	return nil
 }
 
+// mustNotMatch returns an error if the call insists on a version of something
+// that it is about to make: there is none that could match.
+func (c *call) mustNotMatch() error {
+	switch {
+	case c.ifVersion != nil:
+		return &eventstore.VersionError{Wanted: *c.ifVersion, Actual: 0}
+	case c.ifExists:
+		return &eventstore.VersionError{Wanted: 1, Actual: 0}
+	default:
+		return nil
+	}
+}
+
 // etag returns a version as an entity tag.
 func etag(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
 

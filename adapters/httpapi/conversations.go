@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"verbatim/domain"
-	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
 	"verbatim/eventstore"
 	"verbatim/projections"
@@ -41,7 +40,7 @@ func (s *Server) conversationRoutes() {
 	register(s, operation(http.MethodPatch, "change-conversation", one, tagConversations,
 		"Change subject, priority, labels, team and attributes", "A merge-patch (RFC 7396): null removes."), s.changeConversation)
 	register(s, operation(http.MethodPatch, "change-customer", one+"/customer", tagConversations,
-		"Change the customer", "A merge-patch (RFC 7396): null removes."), s.changeCustomer)
+		"Change the customer", "A merge-patch (RFC 7396): null removes. The contact that the customer is learns it too."), s.changeCustomer)
 	register(s, operation(http.MethodPut, "set-status", one+"/status", tagConversations,
 		"Change the status", "A customer's message reopens a conversation that is not open."), s.setStatus)
 	register(s, withStatus(operation(http.MethodPost, "close-conversation", one+"/close", tagConversations,
@@ -67,6 +66,18 @@ type inboxInput struct {
 	Number  int64  `json:"number,omitempty" minimum:"0" doc:"For formats that want an integer id. Defaults to 1."`
 	Name    string `json:"name,omitempty" example:"Website"`
 	Channel string `json:"channel,omitempty" example:"web"`
+}
+
+// inbox returns the inbox that is named, or the default one.
+func (in *inboxInput) inbox() domain.Inbox {
+	if in == nil {
+		return domain.Inbox{ID: defaultInboxID, Number: defaultInboxNo, Name: defaultInboxName}
+	}
+	named := domain.Inbox(*in)
+	if named.Number == 0 {
+		named.Number = defaultInboxNo
+	}
+	return named
 }
 
 type createInput struct {
@@ -127,33 +138,20 @@ func (s *Server) createConversation(ctx context.Context, in *createInput) (*crea
 // making a contact of the customer comes first, and must not be what is left of
 // a request that was refused.
 func (s *Server) prepareCreate(ctx context.Context, c *call, in *createInput) (conversation.Command, error) {
-	if c.ifExists || c.ifVersion != nil {
-		wanted := int64(1)
-		if c.ifVersion != nil {
-			wanted = *c.ifVersion
-		}
-		return nil, &eventstore.VersionError{Wanted: wanted, Actual: 0}
+	if err := c.mustNotMatch(); err != nil {
+		return nil, err
 	}
-	account, found, err := s.cfg.Models.Account(ctx, c.account)
+	account, err := s.account(ctx, c)
 	if err != nil {
 		return nil, err
 	}
-	if !found {
-		account = domain.Account{ID: c.account}
-	}
 	cmd := conversation.Create{
 		Account:    account,
-		Inbox:      domain.Inbox{ID: defaultInboxID, Number: defaultInboxNo, Name: defaultInboxName},
+		Inbox:      in.Body.Inbox.inbox(),
 		Channel:    in.Body.Channel,
 		Customer:   domain.Person(in.Body.Customer),
 		Subject:    in.Body.Subject,
 		Attributes: in.Body.Attributes,
-	}
-	if in.Body.Inbox != nil {
-		cmd.Inbox = domain.Inbox(*in.Body.Inbox)
-		if cmd.Inbox.Number == 0 {
-			cmd.Inbox.Number = defaultInboxNo
-		}
 	}
 	if cmd.Channel == "" {
 		cmd.Channel = cmd.Inbox.Channel
@@ -175,59 +173,6 @@ func (s *Server) prepareCreate(ctx context.Context, c *call, in *createInput) (c
 	return cmd, err
 }
 
-// asContact makes sure that the customer is a contact of the account, and
-// returns them with what the contact's profile knows and the contact's number.
-//
-// The stream's id is the customer's, if that is a UUID, or derived from it. A
-// stream belongs to one account: where another account has the same customer id,
-// as "1" is sure to be, the account is made part of what the id is derived from.
-func (s *Server) asContact(ctx context.Context, c *call, account domain.Account, customer domain.Person) (domain.Person, error) {
-	customer.Number = 0
-	var err error
-	for _, id := range []string{webhooks.AsUUID(customer.ID), webhooks.AsUUID(account.ID + "\x00" + customer.ID)} {
-		var known contact.State
-		var number int64
-		known, number, err = s.contact(ctx, c, id, contact.Create{Account: account, Profile: customer})
-		if errors.Is(err, eventstore.ErrForeign) {
-			continue
-		}
-		if err != nil {
-			return customer, err
-		}
-		customer = customer.FilledFrom(known.Profile)
-		customer.Number = number
-		return customer, nil
-	}
-	return customer, err
-}
-
-// contact returns a contact's state and the position of its first event. It is
-// made if it is not there.
-func (s *Server) contact(ctx context.Context, c *call, id string, create contact.Create) (contact.State, int64, error) {
-	state, version, err := s.cfg.Contacts.State(ctx, c.account, id)
-	if err != nil {
-		return state, 0, err
-	}
-	if version == 0 {
-		order := eventstore.Order[contact.State, contact.Command]{Account: c.account, ID: id, Command: create, Metadata: c.meta}
-		done, err := s.cfg.Contacts.Execute(ctx, order)
-		switch {
-		case err == nil:
-			return done.State, done.Events[0].Position, nil
-		case !errors.Is(err, contact.AlreadyCreated):
-			return state, 0, err
-		}
-		// Somebody else made it a moment ago.
-		if state, _, err = s.cfg.Contacts.State(ctx, c.account, id); err != nil {
-			return state, 0, err
-		}
-	}
-	for r, err := range s.cfg.Log.ReadStream(ctx, eventstore.StreamName("contact", id), 0) {
-		return state, r.Position, err
-	}
-	return state, 0, errNoSuchEvent
-}
-
 // order returns an order of the call's for a conversation.
 func (s *Server) order(c *call, id string) conversationOrder {
 	return conversationOrder{Account: c.account, ID: id, IfVersion: c.ifVersion, Key: c.key, Metadata: c.meta}
@@ -243,9 +188,8 @@ func (s *Server) execute(ctx context.Context, o conversationOrder) (conversation
 	return done, err
 }
 
-// change runs a command on a conversation and answers with the conversation as
-// of the version that it led to: a replay is answered like the first time,
-// whatever has happened since.
+// change runs a command on a conversation and answers with what it led to: a
+// replay is answered like the first time, whatever has happened since.
 func (s *Server) change(ctx context.Context, id string, cmd conversation.Command) (*answer[webhooks.Conversation], error) {
 	o := s.order(callOf(ctx), id)
 	o.Command = cmd
@@ -253,9 +197,13 @@ func (s *Server) change(ctx context.Context, id string, cmd conversation.Command
 	if err != nil {
 		return nil, err
 	}
-	out := &answer[webhooks.Conversation]{Written: written(done.Version, done.Replayed)}
-	out.Body, err = s.conversationAsOf(ctx, done)
-	return out, err
+	return s.changed(ctx, done)
+}
+
+// changed answers with the conversation as of the version that an order led to.
+func (s *Server) changed(ctx context.Context, done conversationDone) (*answer[webhooks.Conversation], error) {
+	conv, err := s.conversationAsOf(ctx, done)
+	return &answer[webhooks.Conversation]{Written: written(done.Version, done.Replayed), Body: conv}, err
 }
 
 // conversationAsOf returns the conversation as of the version that an order led to.
@@ -326,8 +274,7 @@ func (s *Server) getConversation(ctx context.Context, in *getConversationInput) 
 		return nil, err
 	}
 	if in.AtVersion > version {
-		return nil, newProblem(http.StatusNotFound, "conversation.version_not_found",
-			"the conversation is at version "+strconv.FormatInt(version, 10)+"; at_version may be 1 to that")
+		return nil, noSuchVersion(version)
 	}
 	version = in.AtVersion
 	if version == 0 {
@@ -335,6 +282,12 @@ func (s *Server) getConversation(ctx context.Context, in *getConversationInput) 
 	}
 	conv, _, err := s.cfg.Transcripts.Conversation(ctx, in.ID, version)
 	return &seen[webhooks.Conversation]{ETag: etag(conv.Version), Body: conv}, err
+}
+
+// noSuchVersion is the problem that a conversation has not come as far.
+func noSuchVersion(version int64) *Problem {
+	return newProblem(http.StatusNotFound, "conversation.version_not_found",
+		"the conversation is at version "+strconv.FormatInt(version, 10)+"; at_version may be 1 to that")
 }
 
 type changeConversationInput struct {
@@ -358,11 +311,28 @@ func (s *Server) changeConversation(ctx context.Context, in *changeConversationI
 
 type changeCustomerInput struct {
 	ConversationPath
-	Body personPatch
+	Body struct {
+		PersonPatch
+
+		By *personInput `json:"by,omitempty" doc:"Who asks."`
+	}
 }
 
+// changeCustomer changes the conversation, which decides, and then the contact.
+// Whoever was not answered because of a crash in between asks again, and the
+// second change follows.
 func (s *Server) changeCustomer(ctx context.Context, in *changeCustomerInput) (*answer[webhooks.Conversation], error) {
-	return s.change(ctx, in.ID, conversation.UpdateCustomer{Patch: in.Body.patch(), By: by(in.Body.By)})
+	patch := in.Body.patch()
+	o := s.order(callOf(ctx), in.ID)
+	o.Command = conversation.UpdateCustomer{Patch: patch, By: by(in.Body.By)}
+	done, err := s.execute(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.teachContact(ctx, done, patch); err != nil {
+		return nil, err
+	}
+	return s.changed(ctx, done)
 }
 
 type setStatusInput struct {

@@ -26,9 +26,11 @@ const apiVersion = "1.0"
 const (
 	tagConversations = "Conversations"
 	tagMessages      = "Messages"
+	tagContacts      = "Contacts"
 	tagEvents        = "Events"
 	tagEndpoints     = "Endpoints"
 	tagDeliveries    = "Deliveries"
+	tagDialects      = "Dialects"
 	tagOperation     = "Operation"
 )
 
@@ -88,9 +90,11 @@ func newHumaConfig() huma.Config {
 			Tags: []*huma.Tag{
 				{Name: tagConversations, Description: "What stands between a customer and those who answer."},
 				{Name: tagMessages, Description: "What people write in a conversation, and whether they are writing."},
+				{Name: tagContacts, Description: "Who an account knows, apart from any conversation."},
 				{Name: tagEvents, Description: "What happened, as it was recorded: as pages, or as a stream of server-sent events."},
 				{Name: tagEndpoints, Description: "Where webhooks are sent, in which format."},
 				{Name: tagDeliveries, Description: "What was sent, what came of it, and the exact bytes."},
+				{Name: tagDialects, Description: "The formats of webhooks: their events, described, shown, and rendered from what happened."},
 				{Name: tagOperation, Description: "For those who run the program."},
 			},
 			Components: &huma.Components{

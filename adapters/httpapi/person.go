@@ -51,8 +51,8 @@ func byOr(p *personInput, c *call) domain.Person {
 	return p.named(domain.Agent)
 }
 
-// personPatch is a merge-patch of a customer.
-type personPatch struct {
+// PersonPatch is a merge-patch of a customer or a contact.
+type PersonPatch struct {
 	Name       patch[string]     `json:"name,omitzero"`
 	FirstName  patch[string]     `json:"first_name,omitzero"`
 	LastName   patch[string]     `json:"last_name,omitzero"`
@@ -61,10 +61,9 @@ type personPatch struct {
 	AvatarURL  patch[string]     `json:"avatar_url,omitzero"`
 	Identifier patch[string]     `json:"identifier,omitzero"`
 	Attributes domain.Attributes `json:"attributes,omitempty" doc:"Merged key by key; null removes a key."`
-	By         *personInput      `json:"by,omitempty" doc:"Who asks."`
 }
 
-func (p *personPatch) patch() domain.PersonPatch {
+func (p *PersonPatch) patch() domain.PersonPatch {
 	return domain.PersonPatch{
 		Name: p.Name.Patch, FirstName: p.FirstName.Patch, LastName: p.LastName.Patch, Email: p.Email.Patch,
 		Phone: p.Phone.Patch, AvatarURL: p.AvatarURL.Patch, Identifier: p.Identifier.Patch, Attributes: p.Attributes,
