@@ -100,7 +100,7 @@ func TestConversationCommands(t *testing.T) {
 	h.do("PUT", c+"/read", object{"by": object{}, "up_to": 3}).is(200).version(8)
 	h.do("PUT", c+"/read", object{"by": agent, "up_to": 8}).is(200).version(9)
 	activity := h.do("POST", c+"/activities", object{"kind": "product_purchased", "data": object{"sku": "x"}}).is(201).version(10)
-	activity.has("number", 11, "version", 10)
+	activity.has("number", 12, "version", 10)
 	if activity.text("id") == "" {
 		t.Error("an activity has no id")
 	}
@@ -114,7 +114,7 @@ func TestConversationCommands(t *testing.T) {
 	closed.has("data.10.type", "conversation.closed", "data.10.data.by.id", h.keyID, "data.10.data.by.name", "Tyrion",
 		"data.10.data.by.role", "agent", "data.11.data.by.id", h.keyID, "data.10.metadata.actor", "key:"+h.keyID)
 	h.do("POST", c+"/close", nil, as(adminKey)).is(200)
-	h.do("GET", c+"/events?after=15", nil).is(200).has("data.0.data.by.id", "admin", "data.0.metadata.actor", "admin")
+	h.do("GET", c+"/events?after=16", nil).is(200).has("data.0.data.by.id", "admin", "data.0.metadata.actor", "admin")
 }
 
 func TestGetConversationAtAVersion(t *testing.T) {

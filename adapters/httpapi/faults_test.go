@@ -40,6 +40,10 @@ func TestBadInputChangesNothing(t *testing.T) {
 		return body
 	}
 	long := strings.Repeat("x", 300)
+	id := func(path string) string { return strings.TrimPrefix(path, "/v1/conversations/") }
+	const widget, preview = "/v1/widget/triggered", "/v1/dialects/closer/preview"
+	huge := object{"a": strings.Repeat("x", 70_000)}
+	h.do("POST", "/v1/contacts", object{"id": "theirs"}, as(h.other)).is(201)
 
 	type fault struct {
 		name, method, path string
@@ -87,6 +91,17 @@ func TestBadInputChangesNothing(t *testing.T) {
 		{name: "typing by the system", method: "PUT", path: c + "/typing", body: object{"state": "on", "author": object{"role": "system"}}, status: 422, code: "invalid_field", location: "body.author.role"},
 		{name: "read ahead", method: "PUT", path: c + "/read", body: object{"by": object{}, "up_to": 100}, status: 409, code: "conversation.read_ahead"},
 		{name: "read by nobody", method: "PUT", path: c + "/read", body: object{"up_to": 1}, status: 422, code: "invalid_field", location: "body.by"},
+		{name: "read by the system", method: "PUT", path: c + "/read", body: object{"by": object{"role": "system"}, "up_to": 1}, status: 422, code: "invalid_field", location: "body.by.role"},
+		{name: "read up to nothing", method: "PUT", path: c + "/read", body: object{"by": object{}, "up_to": 0}, status: 422, code: "invalid_field", location: "body.up_to"},
+		{name: "read, up to where", method: "PUT", path: c + "/read", body: object{"by": object{}}, status: 422, code: "invalid_field", location: "body.up_to"},
+		{name: "played by nobody", method: "POST", path: c + "/messages/" + message + "/played", body: object{}, status: 422, code: "invalid_field", location: "body.by"},
+		{name: "who played", method: "POST", path: c + "/messages/" + message + "/played", body: object{"by": object{"id": long}}, status: 422, code: "invalid_field", location: "body.by.id"},
+		{name: "played, but what", method: "POST", path: c + "/messages/x/played", body: object{"by": object{}}, status: 404, code: "conversation.message_not_found"},
+		{name: "played in another conversation", method: "POST", path: closed + "/messages/" + message + "/played", body: object{"by": object{}}, status: 409, code: "conversation.already_closed"},
+		{name: "activity without a kind", method: "POST", path: c + "/activities", body: object{}, status: 422, code: "invalid_field", location: "body.kind"},
+		{name: "activity's data", method: "POST", path: c + "/activities", body: object{"kind": "task_completed", "data": huge}, status: 422, code: "invalid_field", location: "body.data"},
+		{name: "activity's data no object", method: "POST", path: c + "/activities", body: object{"kind": "task_completed", "data": []int{1}}, status: 422, code: "invalid_field", location: "body.data"},
+		{name: "who acted", method: "POST", path: c + "/activities", body: object{"kind": "task_completed", "by": object{"email": long}}, status: 422, code: "invalid_field", location: "body.by.email"},
 		{name: "activity", method: "POST", path: c + "/activities", body: object{"kind": "war"}, status: 422, code: "invalid_field", location: "body.kind"},
 		{name: "customer missing", method: "POST", path: "/v1/conversations", body: object{}, status: 422, code: "invalid_field", location: "body.customer"},
 		{name: "customer who is an agent", method: "POST", path: "/v1/conversations", body: object{"customer": object{"role": "agent"}}, status: 422, code: "invalid_field", location: "body.customer.role"},
@@ -157,6 +172,52 @@ func TestBadInputChangesNothing(t *testing.T) {
 		{name: "header in two lines", method: "POST", path: "/v1/endpoints", body: hook(object{"headers": object{"A": "x\r\nB: y"}}), status: 422, code: "invalid_field", location: "body.headers.A"},
 		{name: "header twice", method: "PATCH", path: ep, body: object{"headers": object{"X-A": "x", "x-a": "y"}}, status: 422, code: "invalid_field", location: "body.headers.x-a"},
 		{name: "long header", method: "PATCH", path: ep, body: object{"headers": object{"X-A": strings.Repeat("x", 5000)}}, status: 422, code: "invalid_field", location: "body.headers.X-A"},
+
+		{name: "contact who is known", method: "POST", path: "/v1/contacts", body: object{"id": "visitor-1"}, status: 409, code: "contact.already_exists"},
+		{name: "contact who is an agent", method: "POST", path: "/v1/contacts", body: object{"role": "agent"}, status: 422, code: "invalid_field", location: "body.role"},
+		{name: "contact's e-mail", method: "POST", path: "/v1/contacts", body: object{"email": long}, status: 422, code: "invalid_field", location: "body.email"},
+		{name: "contact's id", method: "POST", path: "/v1/contacts", body: object{"id": long}, status: 422, code: "invalid_field", location: "body.id"},
+		{name: "contact's attributes", method: "POST", path: "/v1/contacts", body: object{"attributes": huge}, status: 422, code: "invalid_field", location: "body.attributes"},
+		{name: "contact's unknown field", method: "POST", path: "/v1/contacts", body: object{"mail": "x"}, status: 422, code: "unknown_field", location: "body.mail"},
+		{name: "no contact", method: "POST", path: "/v1/contacts", status: 400, code: "malformed_json"},
+		{name: "reused key, contact", method: "POST", path: "/v1/contacts", body: object{"id": "new"}, status: 422, code: "idempotency_key_reused", options: []option{idempotent("used")}},
+		{name: "unknown contact", method: "PATCH", path: "/v1/contacts/nobody", body: object{"name": "X"}, status: 404, code: "contact.not_found"},
+		{name: "unknown contact read", method: "GET", path: "/v1/contacts/nobody", status: 404, code: "contact.not_found"},
+		{name: "foreign contact", method: "PATCH", path: "/v1/contacts/theirs", body: object{"name": "X"}, status: 404, code: "contact.not_found"},
+		{name: "foreign contact read", method: "GET", path: "/v1/contacts/theirs", status: 404, code: "contact.not_found"},
+		{name: "contact's new e-mail", method: "PATCH", path: "/v1/contacts/visitor-1", body: object{"email": long}, status: 422, code: "invalid_field", location: "body.email"},
+		{name: "contact's new attributes", method: "PATCH", path: "/v1/contacts/visitor-1", body: object{"attributes": huge}, status: 422, code: "invalid_field", location: "body.attributes"},
+		{name: "contact's new id", method: "PATCH", path: "/v1/contacts/visitor-1", body: object{"id": "x"}, status: 422, code: "unknown_field", location: "body.id"},
+		{name: "who changes a contact", method: "PATCH", path: "/v1/contacts/visitor-1", body: object{"by": object{}}, status: 422, code: "unknown_field", location: "body.by"},
+		{name: "reused key, contact's change", method: "PATCH", path: "/v1/contacts/visitor-1", body: object{"name": "X"}, status: 422, code: "idempotency_key_reused", options: []option{idempotent("used")}},
+		{name: "stale If-Match on a contact", method: "PATCH", path: "/v1/contacts/visitor-1", body: object{"name": "X"}, status: 412, code: "version_mismatch", options: []option{ifMatch(9)}},
+
+		{name: "widget of nobody", method: "POST", path: widget, body: object{}, status: 422, code: "invalid_field", location: "body.contact"},
+		{name: "widget of an agent", method: "POST", path: widget, body: object{"contact": object{"id": "new", "role": "agent"}}, status: 422, code: "invalid_field", location: "body.contact.role"},
+		{name: "widget, e-mail", method: "POST", path: widget, body: object{"contact": object{"id": "new", "email": long}}, status: 422, code: "invalid_field", location: "body.contact.email"},
+		{name: "widget, e-mail of somebody known", method: "POST", path: widget, body: object{"contact": object{"id": "visitor-1", "email": long}}, status: 422, code: "invalid_field", location: "body.contact.email"},
+		{name: "widget, attributes", method: "POST", path: widget, body: object{"contact": object{"id": "new"}, "attributes": huge}, status: 422, code: "invalid_field", location: "body.attributes"},
+		{name: "widget, inbox without an id", method: "POST", path: widget, body: object{"contact": object{"id": "new"}, "inbox": object{"name": "Web"}}, status: 422, code: "invalid_field", location: "body.inbox.id"},
+		{name: "widget, inbox's name", method: "POST", path: widget, body: object{"contact": object{"id": "new"}, "inbox": object{"id": "web", "name": long}}, status: 422, code: "invalid_field", location: "body.inbox.name"},
+		{name: "widget, unknown conversation", method: "POST", path: widget, body: object{"contact": object{"id": "new"}, "conversation": id(unknown)}, status: 404, code: "conversation.not_found"},
+		{name: "widget, conversation's id that is none", method: "POST", path: widget, body: object{"contact": object{"id": "new"}, "conversation": long}, status: 404, code: "conversation.not_found"},
+		{name: "widget, foreign conversation", method: "POST", path: widget, body: object{"contact": object{"id": "new"}, "conversation": id(foreign)}, status: 404, code: "conversation.not_found"},
+		{name: "widget, reused key", method: "POST", path: widget, body: object{"contact": object{"id": "new"}}, status: 422, code: "idempotency_key_reused", options: []option{idempotent("used")}},
+		{name: "widget, If-Match of somebody new", method: "POST", path: widget, body: object{"contact": object{"id": "new"}}, status: 412, code: "version_mismatch", options: []option{ifMatch(1)}},
+		{name: "widget, stale If-Match", method: "POST", path: widget, body: object{"contact": object{"id": "visitor-1"}}, status: 412, code: "version_mismatch", options: []option{ifMatch(9)}},
+
+		{name: "unknown format", method: "GET", path: "/v1/dialects/raven", status: 404, code: "dialect.not_found"},
+		{name: "unknown version of a format", method: "GET", path: "/v1/dialects/closer@99", status: 404, code: "dialect.not_found"},
+		{name: "preview in an unknown format", method: "POST", path: "/v1/dialects/raven/preview", body: object{"conversation": id(c)}, status: 404, code: "dialect.not_found"},
+		{name: "preview of nothing", method: "POST", path: preview, body: object{}, status: 422, code: "invalid_field", location: "body.conversation"},
+		{name: "preview of an unknown conversation", method: "POST", path: preview, body: object{"conversation": id(unknown)}, status: 404, code: "conversation.not_found"},
+		{name: "preview of a foreign conversation", method: "POST", path: preview, body: object{"conversation": id(foreign)}, status: 404, code: "conversation.not_found"},
+		{name: "preview of an unknown event", method: "POST", path: preview, body: object{"conversation": id(c), "event": "winter"}, status: 422, code: "invalid_field", location: "body.event"},
+		{name: "preview beyond the end", method: "POST", path: preview, body: object{"conversation": id(c), "at_version": 3}, status: 404, code: "conversation.version_not_found"},
+		{name: "preview before the start", method: "POST", path: preview, body: object{"conversation": id(c), "at_version": 0}, status: 422, code: "invalid_field", location: "body.at_version"},
+		{name: "preview of what has no word", method: "POST", path: preview, body: object{"conversation": id(c), "at_version": 2}, status: 422, code: "dialect.no_word"},
+		{name: "preview of what never happened", method: "POST", path: preview, body: object{"conversation": id(c), "event": "ThreadClosedEvent"}, status: 422, code: "dialect.no_word"},
+		{name: "preview of some history", method: "POST", path: preview, body: object{"conversation": id(c), "history": "some"}, status: 422, code: "invalid_field", location: "body.history"},
 
 		{name: "bad cursor", method: "GET", path: "/v1/conversations?cursor=x", status: 400, code: "bad_cursor"},
 		{name: "bad cursor of messages", method: "GET", path: c + "/messages?cursor=e30", status: 400, code: "bad_cursor"},

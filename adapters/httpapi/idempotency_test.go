@@ -28,6 +28,13 @@ func TestRepeatedWritesAreAnsweredAgain(t *testing.T) {
 		{"PATCH", c, object{"subject": "S"}, 200},
 		{"PATCH", c, object{"subject": "S"}, 200}, // nothing to do
 		{"PATCH", c + "/customer", object{"name": "Lord Snow"}, 200},
+		{"PATCH", c + "/customer", object{"name": "Lord Snow"}, 200}, // nothing to do
+		{"POST", "/v1/contacts", object{"name": "Arya"}, 201},
+		{"POST", "/v1/contacts", object{"id": "a/b"}, 201},
+		{"PATCH", "/v1/contacts/visitor-1", object{"phone": "+48"}, 200},
+		{"PATCH", "/v1/contacts/visitor-1", object{"phone": "+48"}, 200}, // nothing to do
+		{"POST", "/v1/widget/triggered", object{"contact": object{}}, 201},
+		{"POST", "/v1/widget/triggered", object{"contact": object{}, "conversation": c[len("/v1/conversations/"):]}, 201},
 		{"PUT", c + "/assignee", object{"agent": object{"name": "Bob"}}, 200},
 		{"PUT", c + "/read", object{"by": object{}, "up_to": 2}, 200},
 		{"PUT", c + "/typing", object{"state": "on"}, 204},
