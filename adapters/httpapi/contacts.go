@@ -77,16 +77,16 @@ func contactIDs(account, person string) [2]string {
 	return [2]string{webhooks.AsUUID(person), webhooks.AsUUID(account + "\x00" + person)}
 }
 
-// findContact returns the id of the stream of a person's contact, and what it is
-// at; version 0 if there is none.
-func (s *Server) findContact(ctx context.Context, account, person string) (id string, state contact.State, version int64, err error) {
+// findContact returns the id of the stream of a person's contact, and its
+// version, 0 if there is none.
+func (s *Server) findContact(ctx context.Context, account, person string) (id string, version int64, err error) {
 	for _, id = range contactIDs(account, person) {
-		state, version, err = s.cfg.Contacts.State(ctx, account, id)
+		_, version, err = s.cfg.Contacts.State(ctx, account, id)
 		if !errors.Is(err, eventstore.ErrForeign) {
 			break
 		}
 	}
-	return id, state, version, err
+	return id, version, err
 }
 
 // asContact makes sure that the customer is a contact of the account, and
@@ -214,7 +214,7 @@ func unnumbered(p personInput) domain.Person {
 }
 
 func (s *Server) getContact(ctx context.Context, in *ContactPath) (*seen[ContactView], error) {
-	id, _, version, err := s.findContact(ctx, callOf(ctx).account, in.ID)
+	id, version, err := s.findContact(ctx, callOf(ctx).account, in.ID)
 	if errors.Is(err, eventstore.ErrForeign) || err == nil && version == 0 {
 		err = contact.NotCreated
 	}
@@ -232,7 +232,7 @@ type changeContactInput struct {
 
 func (s *Server) changeContact(ctx context.Context, in *changeContactInput) (*answer[ContactView], error) {
 	c := callOf(ctx)
-	id, _, _, err := s.findContact(ctx, c.account, in.ID)
+	id, _, err := s.findContact(ctx, c.account, in.ID)
 	if err != nil && !errors.Is(err, eventstore.ErrForeign) {
 		return nil, err
 	}
@@ -255,7 +255,7 @@ func (s *Server) changeContact(ctx context.Context, in *changeContactInput) (*an
 // changed. A customer may have no contact, where a log was moved in without.
 func (s *Server) teachContact(ctx context.Context, done conversationDone, patch domain.PersonPatch) error {
 	c := callOf(ctx)
-	id, _, version, err := s.findContact(ctx, c.account, done.State.Customer.ID)
+	id, version, err := s.findContact(ctx, c.account, done.State.Customer.ID)
 	if errors.Is(err, eventstore.ErrForeign) || err == nil && version == 0 {
 		return nil
 	}
@@ -360,7 +360,7 @@ func (s *Server) prepareTrigger(ctx context.Context, c *call, in *triggerWidgetI
 		}
 		return "", nil, err
 	}
-	id, _, version, err := s.findContact(ctx, c.account, person.ID)
+	id, version, err := s.findContact(ctx, c.account, person.ID)
 	if err == nil && version == 0 {
 		if err = c.mustNotMatch(); err == nil {
 			id, _, _, err = s.contact(ctx, c, account, person)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 
@@ -180,9 +181,7 @@ func TestPreview(t *testing.T) {
 	preview := func(more object) *reply {
 		t.Helper()
 		body := object{"conversation": id}
-		for k, v := range more {
-			body[k] = v
-		}
+		maps.Copy(body, more)
 		return h.do("POST", path, body)
 	}
 	renders := func(r *reply, version int64, event, want string) {

@@ -203,7 +203,7 @@ func (s State) trigger(c TriggerWidget) ([]Event, error) {
 // validateCurrent returns a *domain.FieldError unless the current conversation
 // is absent, or a JSON object within its limit that belongs to a conversation.
 func (c TriggerWidget) validateCurrent() error {
-	rule := ""
+	var rule string
 	switch current := c.CurrentConversation; {
 	case len(current) == 0:
 		return nil
