@@ -78,15 +78,16 @@ func contactIDs(account, person string) [2]string {
 }
 
 // findContact returns the id of the stream of a person's contact, and its
-// version, 0 if there is none.
+// version, 0 if there is none. It refuses one that the account cannot have,
+// because both places for it are others'.
 func (s *Server) findContact(ctx context.Context, account, person string) (id string, version int64, err error) {
 	for _, id = range contactIDs(account, person) {
 		_, version, err = s.cfg.Contacts.State(ctx, account, id)
 		if !errors.Is(err, eventstore.ErrForeign) {
-			break
+			return id, version, err
 		}
 	}
-	return id, version, err
+	return "", 0, contact.NotCreated
 }
 
 // asContact makes sure that the customer is a contact of the account, and
@@ -110,10 +111,10 @@ func (s *Server) contact(
 	for _, id = range contactIDs(account.ID, person.ID) {
 		state, number, err = s.contactAt(ctx, c, id, contact.Create{Account: account, Profile: person})
 		if !errors.Is(err, eventstore.ErrForeign) {
-			break
+			return id, state, number, err
 		}
 	}
-	return id, state, number, err
+	return "", state, 0, contact.AlreadyCreated
 }
 
 // contactAt is contact for one of the ids that its stream may have.
@@ -215,7 +216,7 @@ func unnumbered(p personInput) domain.Person {
 
 func (s *Server) getContact(ctx context.Context, in *ContactPath) (*seen[ContactView], error) {
 	id, version, err := s.findContact(ctx, callOf(ctx).account, in.ID)
-	if errors.Is(err, eventstore.ErrForeign) || err == nil && version == 0 {
+	if err == nil && version == 0 {
 		err = contact.NotCreated
 	}
 	if err != nil {
@@ -233,7 +234,7 @@ type changeContactInput struct {
 func (s *Server) changeContact(ctx context.Context, in *changeContactInput) (*answer[ContactView], error) {
 	c := callOf(ctx)
 	id, _, err := s.findContact(ctx, c.account, in.ID)
-	if err != nil && !errors.Is(err, eventstore.ErrForeign) {
+	if err != nil {
 		return nil, err
 	}
 	o := s.contactOrder(c, id)
@@ -256,7 +257,7 @@ func (s *Server) changeContact(ctx context.Context, in *changeContactInput) (*an
 func (s *Server) teachContact(ctx context.Context, done conversationDone, patch domain.PersonPatch) error {
 	c := callOf(ctx)
 	id, version, err := s.findContact(ctx, c.account, done.State.Customer.ID)
-	if errors.Is(err, eventstore.ErrForeign) || err == nil && version == 0 {
+	if errors.Is(err, contact.NotCreated) || err == nil && version == 0 {
 		return nil
 	}
 	if err != nil {

@@ -135,6 +135,8 @@ func TestContactsBelongToAnAccount(t *testing.T) {
 	h.do("GET", "/v1/contacts/cat", nil).fails(404, "contact.not_found")
 	h.do("PATCH", "/v1/contacts/cat", object{"name": "X"}).fails(404, "contact.not_found")
 	h.do("POST", "/v1/contacts", object{"id": "cat"}).fails(409, "contact.already_exists")
+	h.do("POST", "/v1/conversations", object{"customer": object{"id": "cat"}}).fails(409, "contact.already_exists")
+	h.do("POST", "/v1/widget/triggered", object{"contact": object{"id": "cat"}}).fails(404, "contact.not_found")
 }
 
 func TestErasedContact(t *testing.T) {

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"verbatim/domain"
+	"verbatim/domain/conversation"
 	"verbatim/eventstore"
 )
 
@@ -209,4 +211,59 @@ func TestMetadata(t *testing.T) {
 	h.do("PUT", "/v1/conversations/"+h.do("GET", "/v1/conversations", nil).text("data.0.id")+"/status",
 		object{"status": "pending"}, header("Traceparent", "00-zz")).is(200)
 	h.do("GET", "/v1/events?after=2", nil).is(200).has("data.0.metadata.trace", nil)
+}
+
+// What people did around messages is recorded as it was told, by whom it was.
+func TestReadPlayedAndActivities(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	c := h.conversation()
+	message := h.do("POST", c+"/messages", object{"text": "Hi"}).is(201).text("id")
+	bob := object{"id": "bob", "role": "agent", "name": "Bob Holmes"}
+	last := func() domain.Event {
+		t.Helper()
+		_, events := h.events(h.head() - 1)
+		return events[0]
+	}
+
+	h.do("PUT", c+"/read", object{"by": bob, "up_to": 2}).is(200).version(3).has("version", 3)
+	if e, ok := last().(conversation.Read); !ok || e.By.ID != "bob" || e.By.Role != domain.Agent || e.UpTo != 2 {
+		t.Errorf("recorded %+v", last())
+	}
+	h.do("PUT", c+"/read", object{"by": bob, "up_to": 1}).is(200).version(3) // it only moves forward
+	h.do("PUT", c+"/read", object{"by": object{}, "up_to": 3}).is(200).version(4)
+	if e, ok := last().(conversation.Read); !ok || e.By.ID != "visitor-1" || e.By.Role != domain.Customer || e.UpTo != 3 {
+		t.Errorf("recorded %+v", last())
+	}
+
+	h.do("POST", c+"/messages/"+message+"/played", object{"by": bob}).is(204).version(5)
+	if e, ok := last().(conversation.MessagePlayed); !ok || e.MessageID != message || e.Viewer.ID != "bob" || e.Viewer.Role != domain.Agent {
+		t.Errorf("recorded %+v", last())
+	}
+	h.do("POST", c+"/messages/"+message+"/played", object{"by": object{}}).is(204).version(6)
+	if e, ok := last().(conversation.MessagePlayed); !ok || e.Viewer.ID != "visitor-1" || e.Viewer.Name != "Jon Snow" {
+		t.Errorf("recorded %+v", last())
+	}
+
+	for i, kind := range []conversation.ActivityKind{
+		conversation.AppointmentScheduled, conversation.ProductPurchased, conversation.FormSubmitted, conversation.TaskCompleted,
+	} {
+		body := object{"kind": kind, "data": object{"z": 1, "a": "<b>"}}
+		if i%2 == 0 {
+			body["by"] = object{"id": "bob"}
+		}
+		r := h.do("POST", c+"/activities", body).is(201).version(int64(7 + i))
+		r.has("number", h.head(), "version", 7+i)
+		recorded, _ := h.events(h.head() - 1)
+		if r.text("id") != recorded[0].ID.String() {
+			t.Errorf("the activity is %s, recorded %s", r.body, recorded[0].ID)
+		}
+		e, ok := last().(conversation.ActivityRecorded)
+		if !ok || e.Kind != kind || e.Data.String("a") != "<b>" || len(e.Data) != 2 {
+			t.Errorf("recorded %+v", last())
+		}
+		if by := e.By; (by != nil) != (i%2 == 0) || by != nil && by.Name != "Bob Holmes" {
+			t.Errorf("by %+v", by)
+		}
+	}
 }

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -240,20 +241,20 @@ func (s *Server) preview(ctx context.Context, in *previewInput) (*previewAnswer,
 		version, from = in.Body.AtVersion, in.Body.AtVersion-1
 	}
 	stream := eventstore.StreamName("conversation", in.Body.Conversation)
-	spoken, err := s.newestWord(ctx, d, in.Body.Event, stream, max(from, 0), version)
+	said, err := s.newestWord(ctx, d, in.Body.Event, stream, max(from, 0), version)
 	if err != nil {
 		return nil, err
 	}
-	if spoken.version == 0 {
+	if said.version == 0 {
 		return nil, noWord(d, in.Body.Event, version)
 	}
 	body, err := s.cfg.Transcripts.Body(ctx, &webhooks.Delivery{
-		Stream: stream, Version: spoken.version, Name: spoken.name, Dialect: d.Name(), History: in.Body.History,
+		Stream: stream, Version: said.version, Name: said.name, Dialect: d.Name(), History: in.Body.History,
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("render %s of %s: %w", said.name, stream, err)
 	}
-	return &previewAnswer{mediaJSON, etag(spoken.version), spoken.name, body}, nil
+	return &previewAnswer{mediaJSON, etag(said.version), said.name, body}, nil
 }
 
 // spoken is the event of a stream at a version, as a format calls it.

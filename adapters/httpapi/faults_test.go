@@ -21,7 +21,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 	t.Parallel()
 	h := open(t)
 	c := h.conversation()
-	closed := h.conversation()
+	closed, another := h.conversation(), h.conversation()
 	h.do("POST", closed+"/close", nil).is(200)
 	foreign := "/v1/conversations/" + h.do("POST", "/v1/conversations", object{"customer": jon}, as(h.other)).is(201).text("id")
 	message := h.do("POST", c+"/messages", object{"text": "Hi"}, idempotent("used")).is(201).text("id")
@@ -97,7 +97,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 		{name: "played by nobody", method: "POST", path: c + "/messages/" + message + "/played", body: object{}, status: 422, code: "invalid_field", location: "body.by"},
 		{name: "who played", method: "POST", path: c + "/messages/" + message + "/played", body: object{"by": object{"id": long}}, status: 422, code: "invalid_field", location: "body.by.id"},
 		{name: "played, but what", method: "POST", path: c + "/messages/x/played", body: object{"by": object{}}, status: 404, code: "conversation.message_not_found"},
-		{name: "played in another conversation", method: "POST", path: closed + "/messages/" + message + "/played", body: object{"by": object{}}, status: 409, code: "conversation.already_closed"},
+		{name: "played in another conversation", method: "POST", path: another + "/messages/" + message + "/played", body: object{"by": object{}}, status: 404, code: "conversation.message_not_found"},
 		{name: "activity without a kind", method: "POST", path: c + "/activities", body: object{}, status: 422, code: "invalid_field", location: "body.kind"},
 		{name: "activity's data", method: "POST", path: c + "/activities", body: object{"kind": "task_completed", "data": huge}, status: 422, code: "invalid_field", location: "body.data"},
 		{name: "activity's data no object", method: "POST", path: c + "/activities", body: object{"kind": "task_completed", "data": []int{1}}, status: 422, code: "invalid_field", location: "body.data"},
