@@ -23,7 +23,7 @@ type (
 func (s *Server) contactRoutes() {
 	const one = "/v1/contacts/{id}"
 	register(s, withStatus(operation(http.MethodPost, "create-contact", "/v1/contacts", tagContacts,
-		"Make a person known", "Without an id: a new one is made. A conversation's customer is made a contact too, if they are none yet."),
+		"Make a person known", "Without an id: a new one is made. Whatever number is given, theirs is the position in the log. A conversation's customer is made a contact too, if they are none yet."),
 		http.StatusCreated), s.createContact)
 	register(s, operation(http.MethodGet, "get-contact", one, tagContacts,
 		"Read a contact", "By the id that you gave them, as contact or as a conversation's customer."), s.getContact)

@@ -111,8 +111,8 @@ const (
 const (
 	// MaxCurrentConversation is how many bytes the conversation may have that goes
 	// with an opened widget. One is opened on every page, so that it must be far
-	// below what an event may be; yet all that is not open to any length, names,
-	// URLs and texts at their limits, has room in it.
+	// below what an event may be; yet it has room for every name, URL and subject
+	// of a conversation and its people at their limits, about 90 kB.
 	MaxCurrentConversation = 128 << 10
 	MaxChannelLength       = 500 // characters of an inbox's channel, as for a conversation
 )
