@@ -1,6 +1,7 @@
 package webhooks
 
 import (
+	"net/http"
 	"time"
 
 	"verbatim/domain/endpoint"
@@ -11,28 +12,30 @@ const (
 	// MaxRetryAfter bounds what a receiver can ask for: one that says "next
 	// year" would never be sent to again, and nobody would notice.
 	MaxRetryAfter = 24 * time.Hour
-	// MaxJitter is the part of a delay by which chance lengthens it, so that
-	// what failed together does not come back together.
-	MaxJitter = 0.10
-
-	statusGone = 410 // RFC 9110, 15.5.11
+	// MaxJitter is the part of a delay by which chance shortens or lengthens it,
+	// so that what failed together does not come back together.
+	MaxJitter = 0.20
 )
 
-// Reasons for which a delivery ended without being accepted.
+// Reasons for which a delivery ended, or stopped, without being accepted.
 const (
-	ReasonGone      = "gone"             // the receiver answered 410
 	ReasonExhausted = "exhausted"        // every attempt of the schedule failed
+	ReasonTooLarge  = "body too large"   // it would never be accepted, however often it is sent
+	ReasonGone      = "gone"             // the receiver answered 410; its endpoint was disabled
 	ReasonDeleted   = "endpoint deleted" // there is nobody to send to
+	ReasonAsked     = "cancelled"        // somebody cancelled it
+	ReasonExpired   = "kept too long"    // its endpoint was disabled for longer than deliveries are kept
+	ReasonCrowded   = "too many kept"    // so many waited for a disabled endpoint that the oldest went
 )
 
 // DefaultSchedule returns the delays before the second, the third, … attempt of
 // an endpoint that names none; the first is made at once. The first minutes are
 // for a deployment or a restart, the hours for an outage that somebody has to
-// notice, the last day for one over a weekend's night: 11 attempts in 47 hours.
+// notice, the last day for one over a weekend's night: 12 attempts in 52 hours.
 func DefaultSchedule() []time.Duration {
 	return []time.Duration{
 		5 * time.Second, 30 * time.Second, 2 * time.Minute, 10 * time.Minute, 30 * time.Minute,
-		time.Hour, 3 * time.Hour, 6 * time.Hour, 12 * time.Hour, 24 * time.Hour,
+		time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 12 * time.Hour, 24 * time.Hour,
 	}
 }
 
@@ -49,32 +52,52 @@ func ScheduleOf(s endpoint.Settings) []time.Duration {
 // again.
 type Next struct {
 	State  State
-	Reason string    // of a delivery that is parked
+	Reason string    // of a delivery that is parked, or that stands still
 	DueAt  time.Time // of a delivery that is still pending
+	// Disable says that the receiver wants nothing more: its endpoint is to be
+	// disabled, and what is pending waits for somebody to enable it.
+	Disable bool
 }
 
-// Decide returns what follows when the attempt that comes after the d.Attempts
-// made before ends at that time with outcome o. The schedule holds the delays
-// between attempts, so that it allows one attempt more than it has delays;
-// jitter is a number drawn from [0, 1).
+// Never is when a delivery is due that stands still until somebody redelivers
+// or cancels it.
+func Never() time.Time { return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC) }
+
+// Decide returns what follows when the attempt that comes after the
+// d.Attempts made before, of which d.Spent do not count, ends at that time with outcome o, for an endpoint with those
+// settings; jitter is a number drawn from [0, 1).
 //
-// A status of the 200s is delivered. 410 Gone is final, as Standard Webhooks
-// has it. Anything else, a redirect among it, is tried again: after the delay of
-// the schedule, or after what the receiver asked for in Retry-After (RFC 9110,
-// 10.2.3) if that is longer, but at most MaxRetryAfter.
-func Decide(schedule []time.Duration, d Delivery, o Outcome, at time.Time, jitter float64) Next {
+// A status of the 200s is delivered. 410 Gone disables the endpoint, as Standard
+// Webhooks has it, and the delivery stays the first of its lane. A body that is
+// too large is parked. Anything else, a redirect among it, is tried again: after
+// the delay of the schedule, give or take MaxJitter of it, or after what a
+// receiver that is overloaded (429, 502, 503, 504) asked for in Retry-After (RFC
+// 9110, 10.2.3) if that is longer, but at most MaxRetryAfter. The schedule holds
+// the delays between attempts, so that it allows one attempt more than it has
+// delays; after the last the delivery is parked, or stands still before its lane
+// if the endpoint wants that.
+func Decide(s endpoint.Settings, d Delivery, o Outcome, at time.Time, jitter float64) Next {
+	schedule, spent := ScheduleOf(s), d.Attempts-d.Spent
 	switch {
 	case o.Status >= 200 && o.Status <= 299:
 		return Next{State: Delivered}
-	case o.Status == statusGone:
-		return Next{State: Parked, Reason: ReasonGone}
-	case d.Attempts >= len(schedule):
+	case o.Status == http.StatusGone:
+		return Next{State: Pending, Reason: ReasonGone, DueAt: at, Disable: true}
+	case o.Fault == TooLarge:
+		return Next{State: Parked, Reason: ReasonTooLarge}
+	case spent >= len(schedule) && s.OnExhausted == endpoint.StopLane:
+		return Next{State: Pending, Reason: ReasonExhausted, DueAt: Never()}
+	case spent >= len(schedule):
 		return Next{State: Parked, Reason: ReasonExhausted}
 	}
-	delay := max(schedule[d.Attempts], min(o.RetryAfter, MaxRetryAfter), 0)
-	delay += time.Duration(float64(delay) * MaxJitter * min(max(jitter, 0), 1))
+	delay := float64(schedule[spent])
+	delay += delay * MaxJitter * (2*min(max(jitter, 0), 1) - 1)
+	switch o.Status {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		delay = max(delay, float64(min(o.RetryAfter, MaxRetryAfter)))
+	}
 	// Whole microseconds are what a queue keeps.
-	return Next{State: Pending, DueAt: at.Add(delay.Truncate(time.Microsecond))}
+	return Next{State: Pending, DueAt: at.Add(time.Duration(delay).Truncate(time.Microsecond))}
 }
 
 // After returns the delivery as it is after an attempt that ended at that time.

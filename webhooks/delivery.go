@@ -29,7 +29,8 @@ type Delivery struct {
 	WebhookID  string // "msg_…"; see ID
 	EndpointID string
 	Account    string
-	Stream     string // with EndpointID its lane
+	Stream     string
+	Lane       string // with EndpointID the lane it stands in; see LaneOf
 	Position   int64
 	Version    int64 // of the stream: the body is as of it
 	EventID    uuid.UUID
@@ -40,6 +41,7 @@ type Delivery struct {
 	State      State
 	Reason     string // why it ended, if not delivered
 	Attempts   int
+	Spent      int       // attempts made before it was last redelivered: the schedule began anew behind them
 	DueAt      time.Time // of the next attempt
 	CreatedAt  time.Time
 	EndedAt    *time.Time
@@ -53,6 +55,17 @@ type Outcome struct {
 	Fault      Fault         // why there was no answer
 	Detail     string        // the fault in words, or the first bytes of the answer; at most MaxDetail bytes
 	Took       time.Duration
+	Timing     Timing
+}
+
+// A Timing is where the time of an attempt went. What did not happen took none:
+// a connection that was used again has no name resolved, no connection made and
+// no TLS begun.
+type Timing struct {
+	DNS       time.Duration // the name was resolved
+	Connect   time.Duration // the connection was made
+	TLS       time.Duration // the handshake
+	FirstByte time.Duration // from the request written to the first byte of the answer
 }
 
 // A Fault is a reason for which an attempt got no answer.
@@ -60,16 +73,20 @@ type Fault string
 
 // The faults.
 const (
-	NoFault      Fault = ""
-	Unreachable  Fault = "unreachable"   // no connection, no name, TLS
-	TimedOut     Fault = "timed_out"     // no answer in time
-	PrivateRange Fault = "private_range" // the address is one that webhooks may not reach
-	Unrendered   Fault = "unrendered"    // the body could not be made
+	NoFault        Fault = ""
+	NameUnresolved Fault = "dns"               // the name leads to no address
+	Unreachable    Fault = "unreachable"       // no connection: refused, reset, no route
+	ConnectTimeout Fault = "connect_timed_out" // no connection in time
+	TLSFailed      Fault = "tls"               // the certificate or the handshake
+	TimedOut       Fault = "timed_out"         // connected, and no answer in time
+	PrivateRange   Fault = "private_range"     // the address is one that webhooks may not reach
+	Unrendered     Fault = "unrendered"        // the body could not be made
+	TooLarge       Fault = "too_large"         // the body is larger than the endpoint takes
 )
 
 // MaxDetail bounds what is kept of a receiver's answer: enough for an error
-// message, not for a page.
-const MaxDetail = 512
+// message and a stack, not for a page.
+const MaxDetail = 4 << 10
 
 // An Attempt is one try of a delivery, on record.
 type Attempt struct {
@@ -84,12 +101,23 @@ type Attempt struct {
 type Report struct {
 	Delivery Delivery // as it is after the attempt
 	Attempt  Attempt
+	Health   Health // of the endpoint after it
 }
 
-// A Lane is the deliveries of one stream to one endpoint: first in, first out.
+// A Lane is deliveries to one endpoint that go first in, first out.
 type Lane struct {
 	EndpointID string
-	Stream     string
+	Key        string
+}
+
+// LaneOf returns the key of the lane that a delivery to an endpoint with those
+// settings stands in: its stream, or itself alone if the endpoint does not want
+// its deliveries in order.
+func LaneOf(s endpoint.Settings, d *Delivery) string {
+	if s.Ordering == endpoint.Unordered {
+		return d.ID
+	}
+	return d.Stream
 }
 
 // A Queue keeps deliveries and what came of them. A lane is in order of
@@ -104,9 +132,10 @@ type Queue interface {
 	// Next returns the pending deliveries of a lane, oldest first, at most limit
 	// of them: fewer than limit are all there are.
 	Next(ctx context.Context, lane Lane, limit int) ([]Delivery, error)
-	// Record commits attempts and the states they lead to, all in one
-	// transaction. Of a delivery only State, Reason, Attempts, DueAt, EndedAt
-	// and Digest change. A report changes nothing if its delivery is not there
+	// Record commits attempts, the states they lead to and the health of their
+	// endpoints, all in one transaction; of an endpoint the last health counts.
+	// Of a delivery only State, Reason, Attempts, DueAt, EndedAt and Digest
+	// change. A report changes nothing if its delivery is not there
 	// or no longer pending, or if an attempt with its number is on record: a
 	// Record of which nobody knows whether it was committed is made again.
 	Record(ctx context.Context, reports []Report) error
@@ -124,6 +153,7 @@ type Target struct {
 	Disabled bool
 	Secrets  []string          // signing secrets "whsec_…", newest first; those that still sign
 	Headers  map[string]string // sent along
+	Health   Health
 }
 
 // A Request is one signed body on its way out.

@@ -122,6 +122,10 @@ type Config struct {
 	// Go runs an attempt, by default on a goroutine. A simulation may run it
 	// later or at once instead.
 	Go func(attempt func())
+	// Notice is told what happened to an endpoint, for its own stream to say, on
+	// the goroutine of Step: it must not wait. To an endpoint that is to be
+	// disabled nothing is sent until Wake. Defaults to nobody.
+	Notice func(Notice)
 	// Recorded is told of every batch that was committed, on the goroutine of
 	// Step: for metrics and for whoever watches. Defaults to nobody.
 	Recorded func([]Report)
@@ -153,6 +157,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Go == nil {
 		c.Go = func(attempt func()) { go attempt() }
+	}
+	if c.Notice == nil {
+		c.Notice = func(Notice) {}
 	}
 	if c.Recorded == nil {
 		c.Recorded = func([]Report) {}
@@ -201,8 +208,9 @@ type flight struct {
 	ended   time.Time
 	outcome Outcome
 	digest  []byte
-	aborted bool   // by us: it says nothing about the receiver
-	report  Report // once decided
+	aborted bool     // by us: it says nothing about the receiver
+	report  Report   // once decided
+	notices []Notice // for after it is on record
 }
 
 // NewDispatcher returns a dispatcher of what is pending in queue. The clock
@@ -368,9 +376,7 @@ func (d *Dispatcher) record(ctx context.Context) (worked bool, err error) {
 			d.settle(f.lane)
 			continue
 		}
-		f.report.Attempt = Attempt{Number: f.delivery.Attempts + 1, At: f.at, Outcome: f.outcome, Digest: f.digest}
-		next := Decide(ScheduleOf(f.target.Settings), f.delivery, f.outcome, f.ended, d.cfg.Jitter())
-		f.report.Delivery = f.delivery.After(f.report.Attempt, next, f.ended)
+		d.decide(f)
 		d.unrecorded = append(d.unrecorded, f)
 	}
 	if len(d.unrecorded) == 0 {
@@ -394,9 +400,50 @@ func (d *Dispatcher) record(ctx context.Context) (worked bool, err error) {
 	return true, nil
 }
 
+// decide writes the report of an attempt that has ended, and what is to be told
+// of its endpoint.
+func (d *Dispatcher) decide(f *flight) {
+	o := f.lane.outlet
+	f.report.Attempt = Attempt{Number: f.delivery.Attempts + 1, At: f.at, Outcome: f.outcome, Digest: f.digest}
+	next := Decide(f.target.Settings, f.delivery, f.outcome, f.ended, d.cfg.Jitter())
+	f.report.Delivery = f.delivery.After(f.report.Attempt, next, f.ended)
+	before := o.health
+	o.health = o.health.After(f.outcome, f.ended)
+	f.report.Health = o.health
+
+	notice := Notice{EndpointID: o.id, Account: f.delivery.Account, At: f.ended, Delivery: &f.report.Delivery, Outcome: f.outcome}
+	tell := func(kind NoticeKind) {
+		notice.Kind = kind
+		f.notices = append(f.notices, notice)
+	}
+	if next.Reason == ReasonExhausted || next.Reason == ReasonTooLarge {
+		tell(NoticeExhausted)
+	}
+	switch {
+	case next.Disable:
+		tell(NoticeGone)
+	case o.health.Hopeless(f.ended):
+		notice.Since = o.health.FailingSince
+		tell(NoticeHopeless)
+	case o.health.Broken() && !before.Broken():
+		notice.Since = o.health.FailingSince
+		tell(NoticeFailing)
+	case before.Broken() && !o.health.Broken():
+		notice.Since = before.FailingSince
+		tell(NoticeRecovered)
+	}
+}
+
 // conclude takes what is on record into the lane, and tells the operator of
 // what will not come back by itself.
 func (d *Dispatcher) conclude(f *flight) {
+	for _, n := range f.notices {
+		d.cfg.Notice(n)
+		if n.Kind.Disables() {
+			d.sleep(f.lane.outlet)
+			f.lane.outlet.asked = f.ended
+		}
+	}
 	after := &f.report.Delivery
 	switch after.State {
 	case Pending:
@@ -432,8 +479,7 @@ func (d *Dispatcher) start(ctx context.Context, now time.Time) (started bool) {
 			passed++
 			continue
 		}
-		l := o.ready[0]
-		o.ready = o.ready[1:]
+		l := o.take()
 		if l.place == ready {
 			d.begin(ctx, l, now)
 			started, passed = true, 0
@@ -443,15 +489,40 @@ func (d *Dispatcher) start(ctx context.Context, now time.Time) (started bool) {
 	return started
 }
 
+// take takes the lane out of ready whose turn it is: the one that has waited
+// longest, or, of an endpoint that is asked whether it is back, the one with the
+// oldest delivery.
+func (o *outlet) take() *lane {
+	next := 0
+	if o.health.Broken() {
+		for i, l := range o.ready {
+			if l.place == ready && (o.ready[next].place != ready || compareDeliveries(l.queue[0], o.ready[next].queue[0]) < 0) {
+				next = i
+			}
+		}
+	}
+	l := o.ready[next]
+	if next == 0 {
+		o.ready = o.ready[1:]
+	} else {
+		o.ready = slices.Delete(o.ready, next, next+1)
+	}
+	return l
+}
+
 // share is how many attempts an endpoint may have under way just now: at most
 // half as many as are free. N endpoints that hang then hold about N/(N+2) of the
 // whole, and there is something left for the next one, which always gets one.
 func (d *Dispatcher) share(o *outlet) int {
-	if o.busy == 0 {
+	if o.busy == 0 || o.health.Broken() {
 		return 1
 	}
+	most := d.cfg.PerEndpoint
+	if wanted := o.target.Settings.Concurrency; wanted > 0 {
+		most = wanted
+	}
 	free := d.cfg.Concurrency - d.busy
-	return min(d.cfg.PerEndpoint, free/2)
+	return min(most, free/2)
 }
 
 // begin starts the attempt of a lane's head.
@@ -474,6 +545,8 @@ func (d *Dispatcher) begin(ctx context.Context, l *lane, now time.Time) {
 		d.postpone(l, l.outlet.until)
 	case target.Disabled:
 		d.sleep(l.outlet)
+	case now.Before(l.outlet.health.OpenUntil):
+		d.postpone(l, l.outlet.health.OpenUntil)
 	default:
 		if rate := target.Settings.RateLimit; rate > 0 {
 			// One at a time, evenly: a burst is what the receiver asked to be spared.
@@ -513,6 +586,9 @@ func (d *Dispatcher) target(ctx context.Context, o *outlet, now time.Time) (Targ
 	case err != nil:
 		return Target{}, err
 	}
+	if !o.known {
+		o.health = target.Health // from here on ours is newer
+	}
 	o.target, o.known, o.asked = target, true, now
 	return target, nil
 }
@@ -548,6 +624,9 @@ func (d *Dispatcher) try(ctx context.Context, f *flight) (o Outcome, digest []by
 	body, err := d.renderer.Body(ctx, &delivery)
 	if err != nil {
 		return Outcome{Fault: Unrendered, Detail: err.Error()}, nil
+	}
+	if most := f.target.Settings.BodyLimit(); len(body) > most {
+		return Outcome{Fault: TooLarge, Detail: fmt.Sprintf("the body has %d bytes, and %d are allowed", len(body), most)}, nil
 	}
 	signed, err := Sign(f.target.Secrets, f.delivery.WebhookID, f.at, body)
 	if err != nil {

@@ -43,12 +43,13 @@ type sweep struct {
 // An outlet is an endpoint with its lanes.
 type outlet struct {
 	id     string
-	lanes  map[string]*lane // by stream
+	lanes  map[string]*lane // by key
 	ready  []*lane          // due, in the order in which they became so
 	inTurn bool
 	busy   int
 
 	target  Target
+	health  Health // target.Health, and what has come of attempts since
 	known   bool
 	asked   time.Time
 	until   time.Time // not before; after a fault, or for its rate limit
@@ -70,7 +71,7 @@ const (
 	dropped               // no longer in memory; lists may still hold it
 )
 
-// A lane is the deliveries of one stream to one endpoint.
+// A lane is a Lane of the queue with its oldest deliveries.
 type lane struct {
 	key    Lane
 	outlet *outlet
@@ -135,7 +136,7 @@ func (d *Dispatcher) takeUp(now time.Time) (worked bool) {
 }
 
 func compareLanes(a, b Lane) int {
-	return cmp.Or(strings.Compare(a.EndpointID, b.EndpointID), strings.Compare(a.Stream, b.Stream))
+	return cmp.Or(strings.Compare(a.EndpointID, b.EndpointID), strings.Compare(a.Key, b.Key))
 }
 
 func compareDeliveries(a, b Delivery) int {
@@ -151,12 +152,12 @@ func (d *Dispatcher) take(offer *Delivery, now time.Time) {
 		}
 		d.reopen(o) // somebody may have enabled it without a word to us
 	}
-	l := o.lanes[offer.Stream]
+	l := o.lanes[offer.Lane]
 	if l == nil {
 		// Something older than the offer may be pending outside; and what lies
 		// before a position that was read may be over already.
 		believed := !d.outside && !o.outside && offer.Position > d.read && d.queued < MaxQueued
-		if l = d.admit(Lane{offer.EndpointID, offer.Stream}, offer.DueAt, now); l == nil {
+		if l = d.admit(Lane{offer.EndpointID, offer.Lane}, offer.DueAt, now); l == nil {
 			return
 		}
 		if believed {
@@ -198,7 +199,7 @@ func (s *lanes) drain(l *lane, n int) {
 // no room for it.
 func (s *lanes) admit(key Lane, due, now time.Time) *lane {
 	o := s.outlet(key.EndpointID)
-	if l := o.lanes[key.Stream]; l != nil {
+	if l := o.lanes[key.Key]; l != nil {
 		return l
 	}
 	if s.count >= s.most {
@@ -211,7 +212,7 @@ func (s *lanes) admit(key Lane, due, now time.Time) *lane {
 		s.drop(victim)
 	}
 	l := &lane{key: key, outlet: o, more: true}
-	o.lanes[key.Stream] = l
+	o.lanes[key.Key] = l
 	s.count++
 	return l
 }
@@ -270,7 +271,7 @@ func (s *lanes) drop(l *lane) {
 	}
 	s.fill(l, nil)
 	l.place = dropped
-	delete(l.outlet.lanes, l.key.Stream)
+	delete(l.outlet.lanes, l.key.Key)
 	s.count--
 	if l.outlet.gone && len(l.outlet.lanes) == 0 && !l.outlet.own.active {
 		delete(s.outlets, l.outlet.id)
@@ -431,7 +432,7 @@ func (d *Dispatcher) page(ctx context.Context, s *sweep, only string, now time.T
 			break
 		}
 		full = full && s.after.EndpointID == head.EndpointID
-		s.after = Lane{head.EndpointID, head.Stream}
+		s.after = Lane{head.EndpointID, head.Lane}
 		d.read = max(d.read, head.Position)
 		o := d.outlet(head.EndpointID)
 		if o.asleep {
@@ -441,7 +442,7 @@ func (d *Dispatcher) page(ctx context.Context, s *sweep, only string, now time.T
 			s.active = false
 			break
 		}
-		if o.lanes[head.Stream] != nil {
+		if o.lanes[head.Lane] != nil {
 			continue // what is in memory is at least as new
 		}
 		l := d.admit(s.after, head.DueAt, now)
@@ -455,13 +456,13 @@ func (d *Dispatcher) page(ctx context.Context, s *sweep, only string, now time.T
 	// Where the page ends, there may be many more lanes of the same endpoint. If
 	// none of them would be taken, the search goes on behind them.
 	if o := d.outlets[s.after.EndpointID]; o != nil && (o.asleep || full) && only == "" {
-		s.after.Stream = lastStream
+		s.after.Key = lastKey
 	}
 	return true
 }
 
-// lastStream is behind the name of every stream.
-const lastStream = "\U0010ffff"
+// lastKey is behind the key of every lane.
+const lastKey = "\U0010ffff"
 
 // refill reads on where memory has run out.
 func (d *Dispatcher) refill(ctx context.Context, now time.Time) (worked bool) {
@@ -480,7 +481,7 @@ func (d *Dispatcher) refill(ctx context.Context, now time.Time) (worked bool) {
 		ds, err := d.queue.Next(ctx, l.key, limit)
 		if err != nil {
 			d.cfg.Log.ErrorContext(ctx, "a lane could not be read; trying again",
-				"endpoint", l.key.EndpointID, "stream", l.key.Stream, "error", err)
+				"endpoint", l.key.EndpointID, "stream", l.key.Key, "error", err)
 			d.postpone(l, now.Add(Pause))
 			continue
 		}

@@ -24,7 +24,19 @@ type Settings struct {
 	Headers       []string `json:"headers,omitempty"`        // names of the headers sent along
 	RateLimit     int      `json:"rate_limit,omitempty"`     // deliveries a second; 0 is no limit
 	RetrySchedule []string `json:"retry_schedule,omitempty"` // delays between attempts, "5s"; empty is the default
-	Ordering      string   `json:"ordering,omitempty"`       // "conversation"
+	Ordering      string   `json:"ordering,omitempty"`       // "conversation" or "none"
+	OnExhausted   string   `json:"on_exhausted,omitempty"`   // "park" or "stop"
+	Concurrency   int      `json:"concurrency,omitempty"`    // attempts at a time; 0 is the default
+	MaxBodyBytes  int      `json:"max_body_bytes,omitempty"` // largest body; 0 is the default
+	Signature     string   `json:"signature,omitempty"`      // "v1" or "v1a"
+}
+
+// BodyLimit returns the bytes of the largest body that the endpoint is sent.
+func (s Settings) BodyLimit() int {
+	if s.MaxBodyBytes > 0 {
+		return s.MaxBodyBytes
+	}
+	return DefaultBodyLimit
 }
 
 // Filters narrow what an endpoint is sent. An empty list lets everything pass.
@@ -155,6 +167,10 @@ const (
 	MaxRetries       = 30             // delays in a schedule
 	MaxRetryDelay    = 24 * time.Hour // a receiver that is away for longer wants a redelivery
 	MaxHistoryLength = 10_000         // messages in "last:N"
+	MaxConcurrency   = 64             // attempts at a time to one endpoint
+	MinBodyLimit     = 4 << 10        // bytes; a smaller body bears nothing
+	DefaultBodyLimit = 8 << 20        // bytes; a long history, and as much as most servers take when told to
+	MaxBodyLimit     = 64 << 20       // bytes; a body is in memory as a whole
 	MaxReasonLength  = 500            // characters of the reason for disabling
 )
 
@@ -164,9 +180,23 @@ const (
 	HistoryNone = "none"
 )
 
-// PerConversation is the one ordering there is: first in, first out within a
-// conversation.
-const PerConversation = "conversation"
+// Orderings.
+const (
+	PerConversation = "conversation" // first in, first out within a conversation
+	Unordered       = "none"         // each delivery on its own, as fast as it goes
+)
+
+// What happens when every attempt of a delivery has failed.
+const (
+	ParkDelivery = "park" // it is parked, and the next one follows
+	StopLane     = "stop" // it stays before those that follow, until it is redelivered or cancelled
+)
+
+// Signature schemes of Standard Webhooks.
+const (
+	SignatureHMAC    = "v1"  // HMAC-SHA256 with a shared secret
+	SignatureEd25519 = "v1a" // Ed25519 with a public key
+)
 
 // AllEvents in Settings.Events stands for every event.
 const AllEvents = "*"
