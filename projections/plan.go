@@ -180,12 +180,14 @@ func (p *Plan) plan(ctx context.Context, f webhooks.Fact, ep EndpointRow, rows *
 		if !pass {
 			return nil
 		}
-		rows.Deliveries = append(rows.Deliveries, webhooks.Delivery{
+		d := webhooks.Delivery{
 			ID: webhooks.DeliveryID(ep.ID, f.ID, word.Name), WebhookID: webhooks.ID(ep.ID, f.ID, word.Name),
 			EndpointID: ep.ID, Account: f.Recorded.Account, Stream: f.Stream, Position: f.Position, Version: f.Version,
 			EventID: f.ID, Event: f.Type, Name: word.Name, Dialect: dialect.Name(), History: ep.Settings.History,
 			State: webhooks.Pending, DueAt: f.Time, CreatedAt: f.Time,
-		})
+		}
+		d.Lane = webhooks.LaneOf(ep.Settings, &d)
+		rows.Deliveries = append(rows.Deliveries, d)
 	}
 	return nil
 }

@@ -132,7 +132,7 @@ func TestPlannedDelivery(t *testing.T) {
 	}
 	want := []webhooks.Delivery{{
 		ID: webhooks.DeliveryID(id, event.ID, "second"), WebhookID: webhooks.ID(id, event.ID, "second"),
-		EndpointID: id, Account: "default", Stream: stream, Position: 3, Version: 2, EventID: event.ID,
+		EndpointID: id, Account: "default", Stream: stream, Lane: stream, Position: 3, Version: 2, EventID: event.ID,
 		Event: "conversation.message_posted", Name: "second", Dialect: "double@1", History: "last:3",
 		State: webhooks.Pending, DueAt: event.Time, CreatedAt: event.Time,
 	}}

@@ -113,3 +113,12 @@ func (d Delivery) After(a Attempt, n Next, at time.Time) Delivery {
 	}
 	return d
 }
+
+// Redelivered returns the delivery as it is after somebody asked for it again at
+// that time: due at once, with the whole schedule before it. It keeps its id and
+// its webhook-id, and its attempts go on counting.
+func (d Delivery) Redelivered(at time.Time) Delivery {
+	d.State, d.Reason, d.EndedAt, d.Digest = Pending, "", nil, nil
+	d.Spent, d.DueAt = d.Attempts, at
+	return d
+}

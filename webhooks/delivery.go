@@ -133,11 +133,13 @@ type Queue interface {
 	// of them: fewer than limit are all there are.
 	Next(ctx context.Context, lane Lane, limit int) ([]Delivery, error)
 	// Record commits attempts, the states they lead to and the health of their
-	// endpoints, all in one transaction; of an endpoint the last health counts.
-	// Of a delivery only State, Reason, Attempts, DueAt, EndedAt and Digest
-	// change. A report changes nothing if its delivery is not there
-	// or no longer pending, or if an attempt with its number is on record: a
-	// Record of which nobody knows whether it was committed is made again.
+	// endpoints, all in one transaction. Of an endpoint the health of the last
+	// attempt counts, whatever has become of its delivery. Of a delivery only
+	// State, Reason, Attempts, DueAt, EndedAt and Digest change, and only while
+	// it is pending: one that was cancelled under way gets its attempt on record
+	// and stays cancelled. A report changes no delivery if that is not there, or
+	// if an attempt with its number is on record: a Record of which nobody knows
+	// whether it was committed is made again.
 	Record(ctx context.Context, reports []Report) error
 	// Target returns where and how to send to an endpoint: ErrNoTarget if it
 	// was deleted or never was.

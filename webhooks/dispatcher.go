@@ -124,7 +124,8 @@ type Config struct {
 	Go func(attempt func())
 	// Notice is told what happened to an endpoint, for its own stream to say, on
 	// the goroutine of Step: it must not wait. To an endpoint that is to be
-	// disabled nothing is sent until Wake. Defaults to nobody.
+	// disabled nothing is sent until Wake, which must follow even if it could
+	// not be disabled. Defaults to nobody.
 	Notice func(Notice)
 	// Recorded is told of every batch that was committed, on the goroutine of
 	// Step: for metrics and for whoever watches. Defaults to nobody.
@@ -394,6 +395,7 @@ func (d *Dispatcher) record(ctx context.Context) (worked bool, err error) {
 		d.land(f.lane)
 		d.conclude(f)
 		d.settle(f.lane)
+		d.tell(f)
 	}
 	d.unrecorded = append([]*flight(nil), d.unrecorded[len(batch):]...)
 	d.cfg.Recorded(reports)
@@ -437,13 +439,6 @@ func (d *Dispatcher) decide(f *flight) {
 // conclude takes what is on record into the lane, and tells the operator of
 // what will not come back by itself.
 func (d *Dispatcher) conclude(f *flight) {
-	for _, n := range f.notices {
-		d.cfg.Notice(n)
-		if n.Kind.Disables() {
-			d.sleep(f.lane.outlet)
-			f.lane.outlet.asked = f.ended
-		}
-	}
 	after := &f.report.Delivery
 	switch after.State {
 	case Pending:
@@ -457,6 +452,21 @@ func (d *Dispatcher) conclude(f *flight) {
 	case Delivered:
 	}
 	d.drain(f.lane, 1)
+}
+
+// tell tells what an attempt meant for its endpoint. One that is to be disabled
+// sleeps from here on.
+func (d *Dispatcher) tell(f *flight) {
+	for _, n := range f.notices {
+		d.cfg.Notice(n)
+		switch {
+		case n.Kind.Disables():
+			d.sleep(f.lane.outlet)
+			f.lane.outlet.asked = f.ended
+		case n.Kind == NoticeRecovered:
+			d.rouse(f.lane.outlet)
+		}
+	}
 }
 
 func describe(d *Delivery) []any {

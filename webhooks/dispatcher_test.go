@@ -107,7 +107,7 @@ func newBench(t *testing.T, cfg webhooks.Config) *bench {
 		answer: func(context.Context, webhooks.Request) webhooks.Outcome { return webhooks.Outcome{Status: 200} },
 		body:   func(d *webhooks.Delivery) ([]byte, error) { return bodyOf(d), nil },
 	}
-	cfg.Jitter = func() float64 { return 0 }
+	cfg.Jitter = func() float64 { return 0.5 }
 	cfg.Log = slog.New(slog.NewTextHandler(b.log, nil))
 	b.d = webhooks.NewDispatcher(b.queue, b, b, time.Now, cfg)
 	return b
@@ -206,7 +206,7 @@ func TestAFailingDeliveryIsTriedBySchedule(t *testing.T) {
 		b.end(stop)
 
 		got := b.now(d)
-		if got.State != webhooks.Parked || got.Reason != webhooks.ReasonExhausted || got.Attempts != 11 {
+		if got.State != webhooks.Parked || got.Reason != webhooks.ReasonExhausted || got.Attempts != 12 {
 			t.Fatalf("got %+v", got)
 		}
 		due := start
@@ -704,9 +704,11 @@ func TestARedeliveryIsFoundByReload(t *testing.T) {
 		id := b.target(1, nil)
 		d := b.plan(id, 1, 1)
 		stop := b.run()
-		b.queue.Revive(d.ID)
-		b.d.Reload(webhooks.Lane{EndpointID: id, Stream: d.Stream})
-		b.d.Reload(webhooks.Lane{EndpointID: id, Stream: webhookstest.Stream(5)})
+		if found, err := b.queue.Redeliver(t.Context(), d.ID, time.Now()); !found || err != nil {
+			t.Fatal(found, err)
+		}
+		b.d.Reload(webhooks.Lane{EndpointID: id, Key: d.Stream})
+		b.d.Reload(webhooks.Lane{EndpointID: id, Key: webhookstest.Stream(5)})
 		synctest.Wait()
 		if got := b.attempts(d); len(got) != 2 || b.sent[0].id != b.sent[1].id {
 			t.Errorf("got %+v", got)

@@ -353,6 +353,16 @@ func (s *lanes) sleep(o *outlet) {
 	o.ready = nil
 }
 
+// rouse lets the lanes of an endpoint that is well again wait no longer than for
+// their own time.
+func (s *lanes) rouse(o *outlet) {
+	for _, key := range slices.Sorted(maps.Keys(o.lanes)) {
+		if l := o.lanes[key]; l.place == waiting && len(l.queue) > 0 {
+			s.settle(l)
+		}
+	}
+}
+
 // reopen forgets what is known of an endpoint and has its lanes read again.
 func (s *lanes) reopen(o *outlet) {
 	o.known, o.gone, o.asleep, o.outside = false, false, false, true
@@ -376,7 +386,7 @@ func (d *Dispatcher) scan(ctx context.Context, now time.Time) bool {
 		if d.page(ctx, &o.own, o.id, now) && !o.own.active {
 			d.rescans = d.rescans[1:]
 			o.outside = false
-			if len(o.lanes) == 0 && !o.known {
+			if len(o.lanes) == 0 && !o.known && !o.asleep {
 				delete(d.outlets, o.id) // nothing to remember
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"verbatim/domain/endpoint"
 	"verbatim/webhooks"
 	"verbatim/webhooks/webhookstest"
 )
@@ -23,6 +24,7 @@ type world struct {
 	tb     testing.TB
 	chance *rand.Rand
 	now    time.Time
+	latest time.Time // that it ever was
 	cfg    webhooks.Config
 	queue  *unreliable
 	d      *webhooks.Dispatcher
@@ -37,6 +39,7 @@ type world struct {
 	accepted  map[webhooks.Lane][]string   // webhook-ids, at the first acceptance
 	revived   map[string]bool              // by webhook-id
 	muddled   map[webhooks.Lane]bool       // lanes with something revived
+	cancelled map[string]bool              // by webhook-id
 	sick      map[string]int               // bodies that cannot be made so many times yet
 	crashes   int
 	trace     []string
@@ -44,9 +47,11 @@ type world struct {
 
 type receiver struct {
 	id       string
+	settings endpoint.Settings
 	answer   func() webhooks.Outcome
 	disabled bool
 	deleted  bool
+	doomed   bool // the dispatcher has asked for it to be disabled
 }
 
 // A task is an attempt under way, of the process that is alive or of one that
@@ -109,6 +114,7 @@ func newWorld(tb testing.TB, seed uint64) *world {
 		tb: tb, chance: rand.New(rand.NewPCG(seed, 7)), now: webhookstest.Day(),
 		versions: map[string]int64{}, planned: map[string]webhooks.Delivery{}, sent: map[string]int{},
 		accepted: map[webhooks.Lane][]string{}, revived: map[string]bool{}, muddled: map[webhooks.Lane]bool{}, sick: map[string]int{},
+		cancelled: map[string]bool{},
 	}
 	w.queue = &unreliable{Queue: webhookstest.NewQueue(), fails: func() bool { return false }}
 	w.cfg = webhooks.Config{Jitter: w.chance.Float64, Go: func(attempt func()) { w.tasks = append(w.tasks, &task{run: attempt}) }}
@@ -117,8 +123,23 @@ func newWorld(tb testing.TB, seed uint64) *world {
 		w.cfg.LaneDepth, w.cfg.MaxLanes = 1+w.chance.IntN(3), 1+w.chance.IntN(8)
 		w.cfg.Page, w.cfg.Backlog = 1+w.chance.IntN(4), 1+w.chance.IntN(12)
 	}
+	w.cfg.Notice = func(n webhooks.Notice) {
+		w.note("notice: %s is %s", n.EndpointID, n.Kind)
+		if n.Kind.Disables() {
+			w.receiver(n.EndpointID).doomed = true
+		}
+	}
 	for i := range 1 + w.chance.IntN(4) {
-		r := &receiver{id: webhookstest.Endpoint(i)}
+		r := &receiver{id: webhookstest.Endpoint(i), settings: webhookstest.TargetOf("https://example.com/").Settings}
+		if w.chance.IntN(4) == 0 {
+			r.settings.Ordering = endpoint.Unordered
+		}
+		if w.chance.IntN(4) == 0 {
+			r.settings.OnExhausted = endpoint.StopLane
+		}
+		if w.chance.IntN(4) == 0 {
+			r.settings.Concurrency = 1
+		}
 		w.endpoints = append(w.endpoints, r)
 		w.behave(r)
 		w.register(r)
@@ -128,12 +149,26 @@ func newWorld(tb testing.TB, seed uint64) *world {
 }
 
 func (w *world) register(r *receiver) {
-	t := webhookstest.TargetOf("https://example.com/" + r.id)
-	t.Disabled = r.disabled
+	t := webhookstest.TargetOf("")
+	t.Settings, t.Disabled = r.settings, r.disabled
 	t.Headers = map[string]string{"X-Key": r.id, "Webhook-Id": "forged", "User-Agent": "forged"}
 	if err := w.queue.SetTarget(context.Background(), r.id, t); err != nil {
 		w.tb.Fatal(err)
 	}
+}
+
+func (w *world) receiver(id string) *receiver {
+	return w.endpoints[slices.IndexFunc(w.endpoints, func(r *receiver) bool { return r.id == id })]
+}
+
+// set disables an endpoint or enables it, as a command does that was projected.
+func (w *world) set(r *receiver, disabled bool) {
+	r.doomed = false
+	if !r.deleted {
+		r.disabled = disabled
+		w.register(r)
+	}
+	w.d.Wake(r.id)
 }
 
 func (w *world) behave(r *receiver) {
@@ -224,17 +259,19 @@ func (w *world) Send(_ context.Context, r webhooks.Request) webhooks.Outcome {
 		}
 	}
 	w.sent[d.WebhookID]++
-	i := slices.IndexFunc(w.endpoints, func(r *receiver) bool { return r.id == d.EndpointID })
-	o := w.endpoints[i].answer()
+	if w.cancelled[d.WebhookID] {
+		w.note("cancelled while under way")
+	}
+	o := w.receiver(d.EndpointID).answer()
 	if o.Status/100 == 2 && !slices.Contains(w.accepted[lane], d.WebhookID) {
 		w.accepted[lane] = append(w.accepted[lane], d.WebhookID)
 	}
-	w.note("send %d/%d %s: %d%s", i, d.Position, d.Name, o.Status, o.Fault)
+	w.note("send %s/%d %s: %d%s", d.EndpointID, d.Position, d.Name, o.Status, o.Fault)
 	return o
 }
 
 func laneOf(d webhooks.Delivery) webhooks.Lane {
-	return webhooks.Lane{EndpointID: d.EndpointID, Stream: d.Stream}
+	return webhooks.Lane{EndpointID: d.EndpointID, Key: d.Lane}
 }
 
 // plan commits a page of the plan, and offers it, mostly.
@@ -255,6 +292,7 @@ func (w *world) plan() {
 			for _, name := range names {
 				d := webhookstest.Planned(r.id, stream, w.position, w.versions[stream], name)
 				d.CreatedAt, d.DueAt = w.now, w.now
+				d.Lane = webhooks.LaneOf(r.settings, &d)
 				page = append(page, d)
 				w.planned[d.WebhookID] = d
 				if w.chance.IntN(40) == 0 {
@@ -306,18 +344,21 @@ func (w *world) act() {
 		w.step()
 	case n < 80:
 		w.land()
-	case n < 88:
+	case n < 87:
 		w.now = w.now.Add(time.Duration(w.chance.Int64N(int64(time.Hour))))
+	case n < 88: // somebody sets the clock
+		w.latest = later(w.latest, w.now)
+		w.now = w.now.Add(time.Duration(w.chance.Int64N(int64(2*time.Minute))) - time.Minute)
 	case n < 91:
 		w.behave(r)
 	case n < 94:
-		if !r.deleted {
-			r.disabled = !r.disabled
-			w.register(r)
-			w.d.Wake(r.id)
-		}
+		w.set(r, r.doomed || !r.disabled)
 	case n < 95:
-		w.revive()
+		if w.chance.IntN(3) == 0 {
+			w.cancel()
+		} else {
+			w.revive()
+		}
 	case n < 96:
 		if w.chance.IntN(10) == 0 && len(w.endpoints) > 1 {
 			r.deleted = true
@@ -349,12 +390,31 @@ func (w *world) revive() {
 	if d.State == webhooks.Pending {
 		return
 	}
-	w.queue.Revive(d.ID)
+	if _, err := w.queue.Redeliver(context.Background(), d.ID, w.now); err != nil {
+		w.tb.Fatal(err)
+	}
 	w.revived[d.WebhookID], w.muddled[laneOf(d)] = true, true
 	if w.chance.IntN(2) == 0 {
 		w.d.Reload(laneOf(d))
 	} else {
 		w.d.Wake(d.EndpointID)
+	}
+}
+
+// cancel cancels something by hand, under way or not.
+func (w *world) cancel() {
+	all := w.queue.Deliveries()
+	if len(all) == 0 {
+		return
+	}
+	d := all[w.chance.IntN(len(all))]
+	done, err := w.queue.Cancel(context.Background(), d.ID, webhooks.ReasonAsked, w.now)
+	if err != nil {
+		w.tb.Fatal(err)
+	}
+	if done {
+		w.cancelled[d.WebhookID], w.muddled[laneOf(d)] = true, true
+		w.d.Reload(laneOf(d))
 	}
 }
 
@@ -379,8 +439,9 @@ func (w *world) checkLive() {
 	fails := w.queue.fails
 	w.queue.fails = func() bool { return false }
 	defer func() { w.queue.fails = fails }()
+	w.now = later(w.now, w.latest) // what was put off until a time waits for it
 	// What a fault or a full memory put off comes back within these.
-	const soon = 4 * max(webhooks.ScanPause, webhooks.Pause)
+	soon := 4*max(webhooks.ScanPause, webhooks.Pause) + webhooks.ScanPause*time.Duration(len(w.planned)/webhooks.ScanPages)
 	for range 50 {
 		wait := w.idle()
 		if wait > soon {
@@ -394,8 +455,9 @@ func (w *world) checkLive() {
 	}
 	wait := w.idle()
 	for _, h := range heads {
-		i := slices.IndexFunc(w.endpoints, func(r *receiver) bool { return r.id == h.EndpointID })
-		if r := w.endpoints[i]; !r.disabled && !h.DueAt.After(w.now) && wait > soon {
+		target, err := w.queue.Queue.Target(context.Background(), h.EndpointID)
+		left := err == nil && target.Health.Broken() // it is asked in its own time
+		if r := w.receiver(h.EndpointID); !r.disabled && !r.doomed && !left && !h.DueAt.After(w.now) && wait > soon {
 			d, err := w.queue.Delivery(context.Background(), h.ID)
 			if err == nil && d.Attempts == h.Attempts && d.State == webhooks.Pending {
 				w.tb.Fatalf("position %d of %v is due since %v, and the dispatcher rests for %v", h.Position, laneOf(h), w.now.Sub(h.DueAt), wait)
@@ -404,26 +466,54 @@ func (w *world) checkLive() {
 	}
 }
 
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
 // finish lets everything come to its end.
 func (w *world) finish() {
 	w.queue.fails = func() bool { return false }
 	for _, r := range w.endpoints {
 		r.answer = func() webhooks.Outcome { return webhooks.Outcome{Status: 200} }
-		if r.disabled && !r.deleted {
-			r.disabled = false
-			w.register(r)
-			w.d.Wake(r.id)
-		}
+		w.set(r, false)
 	}
 	w.offer()
+	const ever = 100 * 24 * time.Hour // longer than any schedule
 	for range 10_000 {
 		wait := w.idle()
-		if wait == webhooks.Forever {
+		if wait < ever {
+			w.now = w.now.Add(wait)
+			continue
+		}
+		if !w.unblock() {
 			return
 		}
-		w.now = w.now.Add(wait)
 	}
 	w.tb.Fatal("it never ends")
+}
+
+// unblock redelivers what stands still before its lane, and enables what was
+// disabled meanwhile.
+func (w *world) unblock() (any bool) {
+	for _, r := range w.endpoints {
+		if r.doomed {
+			w.set(r, false)
+			any = true
+		}
+	}
+	for _, d := range w.queue.Deliveries() {
+		if d.State == webhooks.Pending && d.DueAt.Equal(webhooks.Never()) {
+			if _, err := w.queue.Redeliver(context.Background(), d.ID, w.now); err != nil {
+				w.tb.Fatal(err)
+			}
+			w.d.Reload(laneOf(d))
+			any = true
+		}
+	}
+	return any
 }
 
 func (w *world) check() {
@@ -455,7 +545,7 @@ func (w *world) check() {
 			w.tb.Fatalf("%s: sent %d times, %d on record, %d crashes", d.ID, w.sent[d.WebhookID], reached, w.crashes)
 		}
 		sends += w.sent[d.WebhookID]
-		deleted := w.endpoints[slices.IndexFunc(w.endpoints, func(r *receiver) bool { return r.id == d.EndpointID })].deleted
+		deleted := w.receiver(d.EndpointID).deleted
 		switch d.State {
 		case webhooks.Delivered:
 			body := sha256.Sum256(bodyOf(&d))
@@ -471,6 +561,9 @@ func (w *world) check() {
 				w.tb.Fatalf("parked without a reason: %+v", d)
 			}
 		case webhooks.Cancelled:
+			if d.Reason == webhooks.ReasonAsked && w.cancelled[d.WebhookID] {
+				break
+			}
 			if !deleted || d.Reason != webhooks.ReasonDeleted {
 				w.tb.Fatalf("cancelled: %+v", d)
 			}

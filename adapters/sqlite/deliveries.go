@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"verbatim/webhooks"
@@ -14,10 +15,10 @@ import (
 var _ webhooks.Queue = (*Store)(nil)
 
 const (
-	plannedColumns = "id, webhook_id, endpoint, account, stream, position, version, event_id, event, name, " +
+	plannedColumns = "id, webhook_id, endpoint, account, stream, lane, position, version, event_id, event, name, " +
 		"dialect, history, state, due_at, created_at"
-	plannedPlaces   = "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?"
-	deliveryColumns = plannedColumns + ", reason, attempts, ended_at, digest"
+	plannedPlaces   = "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?"
+	deliveryColumns = plannedColumns + ", reason, attempts, spent, ended_at, digest"
 )
 
 func scanDelivery(row interface{ Scan(...any) error }) (webhooks.Delivery, error) {
@@ -26,8 +27,8 @@ func scanDelivery(row interface{ Scan(...any) error }) (webhooks.Delivery, error
 	var state string
 	var due, created int64
 	var ended sql.NullInt64
-	err := row.Scan(&d.ID, &d.WebhookID, &d.EndpointID, &d.Account, &d.Stream, &d.Position, &d.Version, &event, &d.Event,
-		&d.Name, &d.Dialect, &d.History, &state, &due, &created, &d.Reason, &d.Attempts, &ended, &d.Digest)
+	err := row.Scan(&d.ID, &d.WebhookID, &d.EndpointID, &d.Account, &d.Stream, &d.Lane, &d.Position, &d.Version, &event, &d.Event,
+		&d.Name, &d.Dialect, &d.History, &state, &due, &created, &d.Reason, &d.Attempts, &d.Spent, &ended, &d.Digest)
 	if err != nil {
 		return d, err
 	}
@@ -57,13 +58,13 @@ func (s *Store) Heads(ctx context.Context, after webhooks.Lane, limit int) ([]we
 	var heads []webhooks.Delivery
 	for len(heads) < limit {
 		head, err := s.deliveries(ctx, "SELECT "+deliveryColumns+` FROM deliveries INDEXED BY deliveries_pending
-			WHERE state = 'pending' AND (endpoint, stream) > (?, ?) ORDER BY endpoint, stream, position, name LIMIT 1`,
-			after.EndpointID, after.Stream)
+			WHERE state = 'pending' AND (endpoint, lane) > (?, ?) ORDER BY endpoint, lane, position, name LIMIT 1`,
+			after.EndpointID, after.Key)
 		if err != nil || len(head) == 0 {
 			return heads, err
 		}
 		heads = append(heads, head[0])
-		after = webhooks.Lane{EndpointID: head[0].EndpointID, Stream: head[0].Stream}
+		after = webhooks.Lane{EndpointID: head[0].EndpointID, Key: head[0].Lane}
 	}
 	return heads, nil
 }
@@ -71,8 +72,8 @@ func (s *Store) Heads(ctx context.Context, after webhooks.Lane, limit int) ([]we
 // Next returns the pending deliveries of a lane, oldest first.
 func (s *Store) Next(ctx context.Context, lane webhooks.Lane, limit int) ([]webhooks.Delivery, error) {
 	return s.deliveries(ctx, "SELECT "+deliveryColumns+` FROM deliveries INDEXED BY deliveries_pending
-		WHERE state = 'pending' AND endpoint = ? AND stream = ? ORDER BY position, name LIMIT ?`,
-		lane.EndpointID, lane.Stream, limit)
+		WHERE state = 'pending' AND endpoint = ? AND lane = ? ORDER BY position, name LIMIT ?`,
+		lane.EndpointID, lane.Key, limit)
 }
 
 // Record commits attempts and the states they lead to; see webhooks.Queue.
@@ -83,19 +84,86 @@ func (s *Store) Record(ctx context.Context, reports []webhooks.Report) error {
 				return err
 			}
 		}
-		return nil
+		return recordHealth(t, reports)
 	})
 }
 
-// record changes nothing about a delivery that has ended, is gone, or has that
-// attempt on record.
+// recordHealth keeps the last health of each endpoint in a batch. Of one that is
+// well nothing is kept.
+func recordHealth(t *tx, reports []webhooks.Report) error {
+	seen := make(map[string]bool)
+	for _, r := range slices.Backward(reports) {
+		id, h := r.Delivery.EndpointID, r.Health
+		if seen[id] || r.Attempt.Number == 0 {
+			continue
+		}
+		seen[id] = true
+		var err error
+		if h == (webhooks.Health{}) {
+			_, err = t.exec("DELETE FROM endpoint_health WHERE endpoint = ?", id)
+		} else {
+			_, err = t.exec(`INSERT INTO endpoint_health (endpoint, failures, failing_since, breaks, open_until) VALUES (?,?,?,?,?)
+				ON CONFLICT (endpoint) DO UPDATE SET failures = excluded.failures, failing_since = excluded.failing_since,
+					breaks = excluded.breaks, open_until = excluded.open_until`,
+				id, h.Failures, micros(h.FailingSince), h.Breaks, microsOrZero(h.OpenUntil))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// microsOrZero is micros with 0 for the zero time.
+func microsOrZero(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return micros(t)
+}
+
+// fromMicrosOrZero is fromMicros with the zero time for 0.
+func fromMicrosOrZero(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return fromMicros(n)
+}
+
+// Redeliver makes a delivery due at once, whatever became of it, and reports
+// whether there is one.
+func (s *Store) Redeliver(ctx context.Context, id string, at time.Time) (found bool, err error) {
+	err = s.write1(ctx, func(t *tx) error {
+		n, err := t.exec(`UPDATE deliveries SET state = 'pending', reason = '', spent = attempts, due_at = ?, ended_at = NULL, digest = NULL
+			WHERE id = ?`, micros(at), id)
+		found = n > 0
+		return err
+	})
+	return found, err
+}
+
+// Cancel ends a delivery that is pending, and reports whether it was.
+func (s *Store) Cancel(ctx context.Context, id, reason string, at time.Time) (done bool, err error) {
+	err = s.write1(ctx, func(t *tx) error {
+		n, err := t.exec("UPDATE deliveries SET state = 'cancelled', reason = ?, ended_at = ? WHERE id = ? AND state = 'pending'",
+			reason, micros(at), id)
+		done = n > 0
+		return err
+	})
+	return done, err
+}
+
+// record changes nothing about a delivery that is gone or has that attempt on
+// record, and of one that has ended only the count of its attempts.
 func record(t *tx, r *webhooks.Report) error {
 	d, a := &r.Delivery, &r.Attempt
 	if a.Number > 0 {
-		added, err := t.exec(`INSERT INTO attempts (delivery, number, time, status, retry_after, fault, detail, took, digest)
-			SELECT id, ?, ?, ?, ?, ?, ?, ?, ? FROM deliveries WHERE id = ? AND state = 'pending' ON CONFLICT DO NOTHING`,
+		added, err := t.exec(`INSERT INTO attempts (delivery, number, time, status, retry_after, fault, detail, took, digest,
+				dns, connect, tls, first_byte)
+			SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM deliveries WHERE id = ? ON CONFLICT DO NOTHING`,
 			a.Number, micros(a.At), a.Outcome.Status, a.Outcome.RetryAfter.Microseconds(), string(a.Outcome.Fault),
-			a.Outcome.Detail, a.Outcome.Took.Microseconds(), a.Digest, d.ID)
+			a.Outcome.Detail, a.Outcome.Took.Microseconds(), a.Digest, a.Outcome.Timing.DNS.Microseconds(), a.Outcome.Timing.Connect.Microseconds(),
+			a.Outcome.Timing.TLS.Microseconds(), a.Outcome.Timing.FirstByte.Microseconds(), d.ID)
 		if err != nil || added == 0 {
 			return err
 		}
@@ -104,9 +172,12 @@ func record(t *tx, r *webhooks.Report) error {
 	if d.EndedAt != nil {
 		ended = micros(*d.EndedAt)
 	}
-	_, err := t.exec(`UPDATE deliveries SET state = ?, reason = ?, attempts = ?, due_at = ?, ended_at = ?, digest = ?
+	changed, err := t.exec(`UPDATE deliveries SET state = ?, reason = ?, attempts = ?, due_at = ?, ended_at = ?, digest = ?
 		WHERE id = ? AND state = 'pending'`,
 		string(d.State), d.Reason, d.Attempts, micros(d.DueAt), ended, d.Digest, d.ID)
+	if err == nil && changed == 0 {
+		_, err = t.exec("UPDATE deliveries SET attempts = max(attempts, ?) WHERE id = ?", a.Number, d.ID)
+	}
 	return err
 }
 
@@ -124,6 +195,9 @@ func (s *Store) Target(ctx context.Context, endpointID string) (webhooks.Target,
 	if t.Secrets, err = s.Secrets(ctx, endpointID, time.Now()); err != nil {
 		return t, err
 	}
+	if t.Health, err = s.health(ctx, endpointID); err != nil {
+		return t, err
+	}
 	var headers string
 	err = s.read.QueryRowContext(ctx, "SELECT headers FROM endpoint_headers WHERE endpoint = ?", endpointID).Scan(&headers)
 	switch {
@@ -138,6 +212,22 @@ func (s *Store) Target(ctx context.Context, endpointID string) (webhooks.Target,
 	return t, nil
 }
 
+// health returns how an endpoint has answered of late.
+func (s *Store) health(ctx context.Context, endpointID string) (webhooks.Health, error) {
+	var h webhooks.Health
+	var since, until int64
+	err := s.read.QueryRowContext(ctx, "SELECT failures, failing_since, breaks, open_until FROM endpoint_health WHERE endpoint = ?",
+		endpointID).Scan(&h.Failures, &since, &h.Breaks, &until)
+	if errors.Is(err, sql.ErrNoRows) {
+		return h, nil
+	}
+	if err != nil {
+		return h, fmt.Errorf("read endpoint health: %w", err)
+	}
+	h.FailingSince, h.OpenUntil = fromMicros(since), fromMicrosOrZero(until)
+	return h, nil
+}
+
 // Delivery returns a delivery and its attempts in order, and whether there is
 // one.
 func (s *Store) Delivery(ctx context.Context, id string) (webhooks.Delivery, []webhooks.Attempt, bool, error) {
@@ -149,16 +239,22 @@ func (s *Store) Delivery(ctx context.Context, id string) (webhooks.Delivery, []w
 		return d, nil, false, fmt.Errorf("read delivery: %w", err)
 	}
 	var attempts []webhooks.Attempt
-	err = each(ctx, s.read, `SELECT number, time, status, retry_after, fault, detail, took, digest FROM attempts
+	err = each(ctx, s.read, `SELECT number, time, status, retry_after, fault, detail, took, digest,
+			dns, connect, tls, first_byte FROM attempts
 		WHERE delivery = ? ORDER BY number`, []any{id}, func(rows *sql.Rows) error {
 		var a webhooks.Attempt
-		var at, after, took int64
-		if err := rows.Scan(&a.Number, &at, &a.Outcome.Status, &after, &a.Outcome.Fault, &a.Outcome.Detail, &took, &a.Digest); err != nil {
+		var at, after, took, dns, connect, tls, first int64
+		if err := rows.Scan(&a.Number, &at, &a.Outcome.Status, &after, &a.Outcome.Fault, &a.Outcome.Detail, &took, &a.Digest,
+			&dns, &connect, &tls, &first); err != nil {
 			return err
 		}
 		a.At = fromMicros(at)
 		a.Outcome.RetryAfter = time.Duration(after) * time.Microsecond
 		a.Outcome.Took = time.Duration(took) * time.Microsecond
+		a.Outcome.Timing = webhooks.Timing{
+			DNS: time.Duration(dns) * time.Microsecond, Connect: time.Duration(connect) * time.Microsecond,
+			TLS: time.Duration(tls) * time.Microsecond, FirstByte: time.Duration(first) * time.Microsecond,
+		}
 		attempts = append(attempts, a)
 		return nil
 	})

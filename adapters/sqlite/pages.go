@@ -157,12 +157,13 @@ func encodeRows(rows *projections.Rows) ([]statement, error) {
 		if row.Deleted {
 			add("DELETE FROM secrets WHERE endpoint = ?", id)
 			add("DELETE FROM endpoint_headers WHERE endpoint = ?", id)
+			add("DELETE FROM endpoint_health WHERE endpoint = ?", id)
 		}
 	}
 	for i := range rows.Deliveries {
 		d := &rows.Deliveries[i]
 		add(insertDelivery,
-			d.ID, d.WebhookID, d.EndpointID, d.Account, d.Stream, d.Position, d.Version, d.EventID[:], d.Event, d.Name,
+			d.ID, d.WebhookID, d.EndpointID, d.Account, d.Stream, d.Lane, d.Position, d.Version, d.EventID[:], d.Event, d.Name,
 			d.Dialect, d.History, string(d.State), micros(d.DueAt), micros(d.CreatedAt))
 	}
 	return out, nil

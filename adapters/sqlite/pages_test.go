@@ -422,7 +422,7 @@ func delivery(endpointID, stream string, position int64, name string) webhooks.D
 	id := eventstore.Digest(fmt.Append(nil, endpointID, stream, position, name))
 	d := webhooks.Delivery{
 		ID: fmt.Sprintf("dlv_%s_%d_%s", endpointID, position, name), WebhookID: fmt.Sprintf("msg_%s_%d", endpointID, position),
-		EndpointID: endpointID, Account: "acme", Stream: stream, Position: position, Version: position + 1,
+		EndpointID: endpointID, Account: "acme", Stream: stream, Lane: stream, Position: position, Version: position + 1,
 		Event: "conversation.created", Name: name, Dialect: "verbatim@1", History: "full", State: webhooks.Pending,
 		DueAt: noon(), CreatedAt: noon(),
 	}
@@ -453,11 +453,11 @@ func TestDeliveries(t *testing.T) {
 	same("heads", heads, err, a1, b1, c1)
 	heads, err = s.Heads(ctx, webhooks.Lane{}, 2)
 	same("the first heads", heads, err, a1, b1)
-	heads, err = s.Heads(ctx, webhooks.Lane{EndpointID: "ep-1", Stream: "s-2"}, 2)
+	heads, err = s.Heads(ctx, webhooks.Lane{EndpointID: "ep-1", Key: "s-2"}, 2)
 	same("the next heads", heads, err, c1)
-	heads, err = s.Heads(ctx, webhooks.Lane{EndpointID: "ep-1", Stream: "s-11"}, 10)
+	heads, err = s.Heads(ctx, webhooks.Lane{EndpointID: "ep-1", Key: "s-11"}, 10)
 	same("heads behind a lane that is not there", heads, err, b1, c1)
-	next, err := s.Next(ctx, webhooks.Lane{EndpointID: "ep-1", Stream: "s-1"}, 3)
+	next, err := s.Next(ctx, webhooks.Lane{EndpointID: "ep-1", Key: "s-1"}, 3)
 	same("next", next, err, a1, a2, a3)
 
 	// What is planned again is left as it is.

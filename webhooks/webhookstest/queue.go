@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"verbatim/webhooks"
 )
@@ -25,6 +26,11 @@ type Subject interface {
 	SetTarget(ctx context.Context, endpointID string, t webhooks.Target) error
 	// DeleteTarget deletes an endpoint; its deliveries stay.
 	DeleteTarget(ctx context.Context, endpointID string) error
+	// Redeliver makes a delivery due at once whatever became of it, with the
+	// whole schedule before it, and reports whether there is one.
+	Redeliver(ctx context.Context, id string, at time.Time) (bool, error)
+	// Cancel ends a delivery that is pending, and reports whether it was.
+	Cancel(ctx context.Context, id, reason string, at time.Time) (bool, error)
 	// Delivery returns a delivery as it is now.
 	Delivery(ctx context.Context, id string) (webhooks.Delivery, error)
 	// Attempts returns the attempts of a delivery in order.
@@ -37,6 +43,7 @@ type Queue struct {
 	deliveries map[string]webhooks.Delivery
 	attempts   map[string][]webhooks.Attempt
 	targets    map[string]webhooks.Target
+	health     map[string]webhooks.Health
 	pending    map[webhooks.Lane][]string // ids in order
 }
 
@@ -48,6 +55,7 @@ func NewQueue() *Queue {
 		deliveries: make(map[string]webhooks.Delivery),
 		attempts:   make(map[string][]webhooks.Attempt),
 		targets:    make(map[string]webhooks.Target),
+		health:     make(map[string]webhooks.Health),
 		pending:    make(map[webhooks.Lane][]string),
 	}
 }
@@ -70,7 +78,7 @@ func (q *Queue) Heads(ctx context.Context, after webhooks.Lane, limit int) ([]we
 }
 
 func compareLanes(a, b webhooks.Lane) int {
-	return cmp.Or(strings.Compare(a.EndpointID, b.EndpointID), strings.Compare(a.Stream, b.Stream))
+	return cmp.Or(strings.Compare(a.EndpointID, b.EndpointID), strings.Compare(a.Key, b.Key))
 }
 
 // Next returns the pending deliveries of a lane, oldest first.
@@ -97,8 +105,11 @@ func (q *Queue) Record(ctx context.Context, reports []webhooks.Report) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, r := range reports {
+		if r.Attempt.Number > 0 {
+			q.health[r.Delivery.EndpointID] = r.Health
+		}
 		d, ok := q.deliveries[r.Delivery.ID]
-		if !ok || d.State != webhooks.Pending {
+		if !ok {
 			continue
 		}
 		if n := r.Attempt.Number; n > 0 {
@@ -108,23 +119,32 @@ func (q *Queue) Record(ctx context.Context, reports []webhooks.Report) error {
 			}
 			q.attempts[d.ID] = append(q.attempts[d.ID], r.Attempt)
 		}
+		if d.State != webhooks.Pending {
+			d.Attempts = max(d.Attempts, r.Attempt.Number)
+			q.deliveries[d.ID] = d
+			continue
+		}
 		after := r.Delivery
 		d.State, d.Reason, d.Attempts, d.DueAt = after.State, after.Reason, after.Attempts, after.DueAt
 		d.EndedAt, d.Digest = after.EndedAt, after.Digest
 		q.deliveries[d.ID] = d
 		if d.State != webhooks.Pending {
-			lane := webhooks.Lane{EndpointID: d.EndpointID, Stream: d.Stream}
-			if ids := q.pending[lane]; ids[0] == d.ID {
-				q.pending[lane] = ids[1:] // nearly always
-			} else {
-				q.pending[lane] = slices.DeleteFunc(ids, func(id string) bool { return id == d.ID })
-			}
-			if len(q.pending[lane]) == 0 {
-				delete(q.pending, lane)
-			}
+			q.dequeue(d)
 		}
 	}
 	return nil
+}
+
+func (q *Queue) dequeue(d webhooks.Delivery) {
+	lane := webhooks.Lane{EndpointID: d.EndpointID, Key: d.Lane}
+	if ids := q.pending[lane]; ids[0] == d.ID {
+		q.pending[lane] = ids[1:] // nearly always
+	} else {
+		q.pending[lane] = slices.DeleteFunc(ids, func(id string) bool { return id == d.ID })
+	}
+	if len(q.pending[lane]) == 0 {
+		delete(q.pending, lane)
+	}
 }
 
 // Target returns an endpoint, or webhooks.ErrNoTarget.
@@ -138,6 +158,7 @@ func (q *Queue) Target(ctx context.Context, endpointID string) (webhooks.Target,
 	if !ok {
 		return webhooks.Target{}, webhooks.ErrNoTarget
 	}
+	t.Health = q.health[endpointID]
 	return t, nil
 }
 
@@ -156,7 +177,7 @@ func (q *Queue) Plan(_ context.Context, ds []webhooks.Delivery) error {
 }
 
 func (q *Queue) enqueue(d webhooks.Delivery) {
-	lane := webhooks.Lane{EndpointID: d.EndpointID, Stream: d.Stream}
+	lane := webhooks.Lane{EndpointID: d.EndpointID, Key: d.Lane}
 	byAge := func(a, b string) int {
 		x, y := q.deliveries[a], q.deliveries[b]
 		return cmp.Or(cmp.Compare(x.Position, y.Position), strings.Compare(x.Name, y.Name))
@@ -168,18 +189,35 @@ func (q *Queue) enqueue(d webhooks.Delivery) {
 	}
 }
 
-// Revive makes a delivery that has ended pending again, due at once, as a
-// redelivery by hand does.
-func (q *Queue) Revive(id string) {
+// Redeliver makes a delivery due at once, with the whole schedule before it.
+func (q *Queue) Redeliver(_ context.Context, id string, at time.Time) (bool, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	d := q.deliveries[id]
-	if d.State == webhooks.Pending {
-		return
+	d, ok := q.deliveries[id]
+	if !ok {
+		return false, nil
 	}
-	d.State, d.Reason, d.EndedAt, d.Digest = webhooks.Pending, "", nil, nil
+	waits := d.State == webhooks.Pending
+	d = d.Redelivered(at)
 	q.deliveries[id] = d
-	q.enqueue(d)
+	if !waits {
+		q.enqueue(d)
+	}
+	return true, nil
+}
+
+// Cancel ends a delivery that is pending.
+func (q *Queue) Cancel(_ context.Context, id, reason string, at time.Time) (bool, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	d, ok := q.deliveries[id]
+	if !ok || d.State != webhooks.Pending {
+		return false, nil
+	}
+	d.State, d.Reason, d.EndedAt = webhooks.Cancelled, reason, &at
+	q.deliveries[id] = d
+	q.dequeue(d)
+	return true, nil
 }
 
 // SetTarget registers an endpoint or changes it.

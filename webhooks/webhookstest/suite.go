@@ -32,8 +32,12 @@ func QueueSuite(t *testing.T, open func(t *testing.T) Subject) {
 		{"a lane is in order of position, then of name", testNext},
 		{"an attempt is on record with the state it led to", testRecord},
 		{"a report that is made twice counts once", testRecordTwice},
-		{"a report of what has ended, or never was, changes nothing", testRecordEnded},
+		{"a report of what has ended is on record and changes no more", testRecordEnded},
 		{"a cancelled delivery has no attempt", testCancel},
+		{"a redelivery is due at once, in its place, with a whole schedule", testRedeliver},
+		{"what is cancelled by hand has ended", testCancelByHand},
+		{"a delivery without order is a lane of its own", testUnordered},
+		{"an endpoint's health is that of its last attempt", testHealth},
 		{"a target is what was registered", testTarget},
 		{"records and reads go on beside each other", testConcurrent},
 		{"it does what the queue in memory does", testOracle},
@@ -67,6 +71,7 @@ func Planned(endpointID, stream string, position, version int64, name string) we
 		EndpointID: endpointID,
 		Account:    "default",
 		Stream:     stream,
+		Lane:       stream,
 		Position:   position,
 		Version:    version,
 		EventID:    event,
@@ -154,21 +159,39 @@ func attempts(t *testing.T, q Subject, id string) []webhooks.Attempt {
 	return as
 }
 
+func redeliver(t *testing.T, q Subject, id string, at time.Time) bool {
+	t.Helper()
+	found, err := q.Redeliver(t.Context(), id, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+func cancel(t *testing.T, q Subject, id string, at time.Time) bool {
+	t.Helper()
+	done, err := q.Cancel(t.Context(), id, webhooks.ReasonAsked, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return done
+}
+
 func laneOf(d webhooks.Delivery) webhooks.Lane {
-	return webhooks.Lane{EndpointID: d.EndpointID, Stream: d.Stream}
+	return webhooks.Lane{EndpointID: d.EndpointID, Key: d.Lane}
 }
 
 // reportOf is one more attempt of d, with that outcome.
 func reportOf(d webhooks.Delivery, o webhooks.Outcome, at time.Time) webhooks.Report {
 	a := webhooks.Attempt{Number: d.Attempts + 1, At: at, Outcome: o, Digest: []byte("0123456789abcdef0123456789abcdef")}
-	n := webhooks.Decide(webhooks.DefaultSchedule(), d, o, at, 0)
-	return webhooks.Report{Delivery: d.After(a, n, at), Attempt: a}
+	n := webhooks.Decide(endpoint.Settings{}, d, o, at, 0)
+	return webhooks.Report{Delivery: d.After(a, n, at), Attempt: a, Health: webhooks.Health{}.After(o, at)}
 }
 
 func testEmpty(t *testing.T, q Subject) {
 	t.Helper()
 	equal(t, "heads", heads(t, q, webhooks.Lane{}, 10), []webhooks.Delivery(nil))
-	equal(t, "next", next(t, q, webhooks.Lane{EndpointID: Endpoint(1), Stream: Stream(1)}, 10), []webhooks.Delivery(nil))
+	equal(t, "next", next(t, q, webhooks.Lane{EndpointID: Endpoint(1), Key: Stream(1)}, 10), []webhooks.Delivery(nil))
 	record(t, q)
 	if _, err := q.Target(t.Context(), Endpoint(1)); !errors.Is(err, webhooks.ErrNoTarget) {
 		t.Fatalf("target: got %v, want ErrNoTarget", err)
@@ -186,12 +209,12 @@ func testHeads(t *testing.T, q Subject) {
 	equal(t, "all", heads(t, q, webhooks.Lane{}, 10), []webhooks.Delivery{c, a, e})
 	equal(t, "limited", heads(t, q, webhooks.Lane{}, 2), []webhooks.Delivery{c, a})
 	equal(t, "after a lane", heads(t, q, laneOf(c), 10), []webhooks.Delivery{a, e})
-	equal(t, "after an endpoint", heads(t, q, webhooks.Lane{EndpointID: Endpoint(1), Stream: "\U0010ffff"}, 10), []webhooks.Delivery{e})
+	equal(t, "after an endpoint", heads(t, q, webhooks.Lane{EndpointID: Endpoint(1), Key: "\U0010ffff"}, 10), []webhooks.Delivery{e})
 	equal(t, "before an endpoint", heads(t, q, webhooks.Lane{EndpointID: Endpoint(2)}, 10), []webhooks.Delivery{e})
 	equal(t, "after all", heads(t, q, laneOf(d), 10), []webhooks.Delivery(nil))
 	record(t, q, reportOf(a, webhooks.Outcome{Status: 200}, Day()))
 	equal(t, "the next is the head", heads(t, q, laneOf(c), 1), []webhooks.Delivery{b})
-	record(t, q, reportOf(b, webhooks.Outcome{Status: 410}, Day()))
+	record(t, q, reportOf(b, webhooks.Outcome{Fault: webhooks.TooLarge}, Day()))
 	equal(t, "a lane that ended is none", heads(t, q, laneOf(c), 1), []webhooks.Delivery{e})
 }
 
@@ -222,19 +245,19 @@ func testPages(t *testing.T, q Subject) {
 
 func testNext(t *testing.T, q Subject) {
 	t.Helper()
-	lane := webhooks.Lane{EndpointID: Endpoint(1), Stream: Stream(1)}
+	lane := webhooks.Lane{EndpointID: Endpoint(1), Key: Stream(1)}
 	var want []webhooks.Delivery
 	for i := range int64(12) {
-		want = append(want, Planned(lane.EndpointID, lane.Stream, i+1, i+1, "a"))
+		want = append(want, Planned(lane.EndpointID, lane.Key, i+1, i+1, "a"))
 	}
-	want = append(want, Planned(lane.EndpointID, lane.Stream, 12, 12, "b"))
+	want = append(want, Planned(lane.EndpointID, lane.Key, 12, 12, "b"))
 	for i := range want { // planned backwards
 		plan(t, q, want[len(want)-1-i])
 	}
 	plan(t, q, Planned(Endpoint(2), Stream(1), 1, 1, "a"), Planned(Endpoint(1), Stream(2), 50, 1, "a"))
 	equal(t, "all", next(t, q, lane, 100), want)
 	equal(t, "limited", next(t, q, lane, 5), want[:5])
-	record(t, q, reportOf(want[0], webhooks.Outcome{Status: 200}, Day()), reportOf(want[2], webhooks.Outcome{Status: 410}, Day()))
+	record(t, q, reportOf(want[0], webhooks.Outcome{Status: 200}, Day()), reportOf(want[2], webhooks.Outcome{Fault: webhooks.TooLarge}, Day()))
 	equal(t, "without what ended", next(t, q, lane, 2), []webhooks.Delivery{want[1], want[3]})
 }
 
@@ -297,8 +320,10 @@ func testRecordEnded(t *testing.T, q Subject) {
 	late.Delivery.State = webhooks.Pending
 	stranger := reportOf(Planned(Endpoint(1), Stream(1), 7, 7, "a"), webhooks.Outcome{Status: 200}, Day())
 	record(t, q, late, stranger)
-	equal(t, "a", delivery(t, q, a.ID), done.Delivery)
-	equal(t, "attempts", attempts(t, q, a.ID), []webhooks.Attempt{done.Attempt})
+	want := done.Delivery
+	want.Attempts = 2
+	equal(t, "a", delivery(t, q, a.ID), want)
+	equal(t, "attempts", attempts(t, q, a.ID), []webhooks.Attempt{done.Attempt, late.Attempt})
 	equal(t, "heads", heads(t, q, webhooks.Lane{}, 10), []webhooks.Delivery(nil))
 }
 
@@ -314,6 +339,95 @@ func testCancel(t *testing.T, q Subject) {
 	equal(t, "a", delivery(t, q, a.ID), r.Delivery)
 	equal(t, "attempts", attempts(t, q, a.ID), []webhooks.Attempt(nil))
 	equal(t, "heads", heads(t, q, webhooks.Lane{}, 10), []webhooks.Delivery(nil))
+}
+
+func testRedeliver(t *testing.T, q Subject) {
+	t.Helper()
+	a, b := Planned(Endpoint(1), Stream(1), 1, 1, "a"), Planned(Endpoint(1), Stream(1), 2, 2, "a")
+	plan(t, q, a, b)
+	first, second := reportOf(a, webhooks.Outcome{Status: 500}, Day()), webhooks.Report{}
+	second = reportOf(first.Delivery, webhooks.Outcome{Status: 200}, Day().Add(time.Hour))
+	record(t, q, first)
+	record(t, q, second)
+	equal(t, "head", heads(t, q, webhooks.Lane{}, 10), []webhooks.Delivery{b})
+
+	at := Day().Add(2 * time.Hour)
+	if redeliver(t, q, "dlv_unknown", at) {
+		t.Fatal("a delivery that never was")
+	}
+	if !redeliver(t, q, a.ID, at) {
+		t.Fatal("not redelivered")
+	}
+	want := second.Delivery.Redelivered(at)
+	if want.Spent != 2 || want.EndedAt != nil || want.Digest != nil || !want.DueAt.Equal(at) {
+		t.Fatalf("got %+v", want)
+	}
+	equal(t, "redelivered", delivery(t, q, a.ID), want)
+	equal(t, "it goes before what is younger", next(t, q, laneOf(a), 10), []webhooks.Delivery{want, b})
+	third := reportOf(want, webhooks.Outcome{Status: 200}, at)
+	record(t, q, third)
+	equal(t, "attempts", attempts(t, q, a.ID), []webhooks.Attempt{first.Attempt, second.Attempt, third.Attempt})
+
+	// One that waits for its time need not wait any longer.
+	waits := reportOf(b, webhooks.Outcome{Status: 500}, at)
+	record(t, q, waits)
+	redeliver(t, q, b.ID, at)
+	equal(t, "at once", heads(t, q, webhooks.Lane{}, 10), []webhooks.Delivery{waits.Delivery.Redelivered(at)})
+}
+
+func testCancelByHand(t *testing.T, q Subject) {
+	t.Helper()
+	a := Planned(Endpoint(1), Stream(1), 1, 1, "a")
+	plan(t, q, a)
+	at := Day().Add(time.Second)
+	if cancel(t, q, "dlv_unknown", at) || !cancel(t, q, a.ID, at) || cancel(t, q, a.ID, at.Add(time.Second)) {
+		t.Fatal("only what is pending is cancelled, once")
+	}
+	want := a
+	want.State, want.Reason, want.EndedAt = webhooks.Cancelled, webhooks.ReasonAsked, &at
+	equal(t, "a", delivery(t, q, a.ID), want)
+	equal(t, "heads", heads(t, q, webhooks.Lane{}, 10), []webhooks.Delivery(nil))
+}
+
+func testUnordered(t *testing.T, q Subject) {
+	t.Helper()
+	var want []webhooks.Delivery
+	for i := range int64(3) {
+		d := Planned(Endpoint(1), Stream(1), i+1, i+1, "a")
+		d.Lane = webhooks.LaneOf(endpoint.Settings{Ordering: endpoint.Unordered}, &d)
+		want = append(want, d)
+	}
+	plan(t, q, want...)
+	got := heads(t, q, webhooks.Lane{}, 10)
+	equal(t, "lanes", len(got), len(want))
+	for _, d := range want {
+		equal(t, "lane", next(t, q, laneOf(d), 10), []webhooks.Delivery{d})
+	}
+}
+
+func testHealth(t *testing.T, q Subject) {
+	t.Helper()
+	set := func() webhooks.Health {
+		t.Helper()
+		got, err := q.Target(t.Context(), Endpoint(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return got.Health
+	}
+	if err := q.SetTarget(t.Context(), Endpoint(1), TargetOf("https://example.com/")); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "at first", set(), webhooks.Health{})
+	a, b := Planned(Endpoint(1), Stream(1), 1, 1, "a"), Planned(Endpoint(1), Stream(2), 2, 1, "a")
+	plan(t, q, a, b)
+	r := reportOf(a, webhooks.Outcome{Status: 500}, Day())
+	r.Health = webhooks.Health{Failures: 12, FailingSince: Day(), Breaks: 2, OpenUntil: Day().Add(time.Minute)}
+	record(t, q, r)
+	equal(t, "failing", set(), r.Health)
+	r = reportOf(b, webhooks.Outcome{Status: 200}, Day())
+	record(t, q, r)
+	equal(t, "recovered", set(), webhooks.Health{})
 }
 
 func testTarget(t *testing.T, q Subject) {
@@ -368,7 +482,7 @@ func testConcurrent(t *testing.T, q Subject) {
 	fail := make(chan error, 3*lanes)
 	for i := range lanes {
 		wg.Go(func() {
-			lane := webhooks.Lane{EndpointID: Endpoint(i), Stream: Stream(i)}
+			lane := webhooks.Lane{EndpointID: Endpoint(i), Key: Stream(i)}
 			for range each {
 				ds, err := q.Next(t.Context(), lane, 1)
 				if err != nil || len(ds) != 1 {
@@ -406,7 +520,7 @@ func testOracle(t *testing.T, q Subject) {
 	var planned []webhooks.Delivery
 	position := int64(0)
 	for range steps {
-		lane := webhooks.Lane{EndpointID: Endpoint(chance.IntN(3)), Stream: Stream(chance.IntN(4))}
+		lane := webhooks.Lane{EndpointID: Endpoint(chance.IntN(3)), Key: Stream(chance.IntN(4))}
 		switch chance.IntN(4) {
 		case 0:
 			var ds []webhooks.Delivery
@@ -431,11 +545,18 @@ func testOracle(t *testing.T, q Subject) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				status := []int{200, 410, 500, 500, 503}[chance.IntN(5)]
-				rs = append(rs, reportOf(d, webhooks.Outcome{Status: status}, Day().Add(time.Duration(position)*time.Second)))
+				o := []webhooks.Outcome{{Status: 200}, {Fault: webhooks.TooLarge}, {Status: 500}, {Status: 410}, {Status: 503}}[chance.IntN(5)]
+				rs = append(rs, reportOf(d, o, Day().Add(time.Duration(position)*time.Second)))
 			}
 			record(t, q, rs...)
 			record(t, oracle, rs...)
+		case 3:
+			if len(planned) == 0 {
+				break
+			}
+			id, at := planned[chance.IntN(len(planned))].ID, Day().Add(time.Duration(position)*time.Minute)
+			act := []func(*testing.T, Subject, string, time.Time) bool{redeliver, cancel}[chance.IntN(2)]
+			equal(t, "by hand", act(t, q, id, at), act(t, oracle, id, at))
 		}
 		limit := 1 + chance.IntN(6)
 		equal(t, "next", next(t, q, lane, limit), next(t, oracle, lane, limit))
