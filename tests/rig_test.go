@@ -204,7 +204,7 @@ type noAccess struct{ httpapi.Access }
 // dispatch sends what is planned until the test ends.
 func (r *rig) dispatch(tb testing.TB) {
 	tb.Helper()
-	sender := httpsender.New(httpsender.Config{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
+	sender := httpsender.New(httpsender.Config{Egress: httpsender.Egress{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}})
 	d := webhooks.NewDispatcher(r.store, r.transcripts, sender, time.Now, webhooks.Config{})
 	r.planned = d.Offer
 	ctx, stop := context.WithCancel(context.Background())

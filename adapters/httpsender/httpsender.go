@@ -9,20 +9,15 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"io"
 	"net"
 	"net/http"
-	"net/netip"
+	"net/http/httptrace"
 	"net/url"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
-	"code.dny.dev/ssrf"
-
-	"verbatim/domain"
 	"verbatim/webhooks"
 )
 
@@ -50,9 +45,10 @@ const (
 
 // A Config says how to send. The zero Config works.
 type Config struct {
-	// AllowPrivate are networks that may be sent to although they are private,
-	// local or reserved. Defaults to none.
-	AllowPrivate []netip.Prefix
+	Egress
+	// Proxy, if not nil, is dialled instead of the receivers. It resolves their
+	// names itself, and what it reaches is for it to guard.
+	Proxy *url.URL
 	// Timeout bounds a whole attempt. Defaults to DefaultTimeout.
 	Timeout time.Duration
 	// UserAgent is sent with requests that name none. Defaults to
@@ -66,7 +62,8 @@ type Config struct {
 // A Sender is a webhooks.Sender over HTTP/1.1 and HTTP/2. It may be used
 // concurrently.
 type Sender struct {
-	transport *http.Transport
+	secure    *http.Transport // over TLS
+	plain     *http.Transport
 	timeout   time.Duration
 	userAgent string
 }
@@ -81,32 +78,37 @@ func New(cfg Config) *Sender {
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = webhooks.DefaultUserAgent
 	}
-	dialer := &net.Dialer{
-		Timeout: ConnectTimeout,
-		// Control sees the address that is dialled, behind DNS: a name that
-		// changes its mind between a check and the call gains nothing.
-		Control: guardian(cfg.AllowPrivate).Safe,
+	s := &Sender{timeout: cfg.Timeout, userAgent: cfg.UserAgent}
+	s.secure = cfg.transport(cfg.dial(false))
+	s.plain = cfg.transport(cfg.dial(true))
+	return s
+}
+
+func (cfg *Config) transport(dial dialFunc) *http.Transport {
+	t := &http.Transport{
+		Proxy:                  nil, // one from the environment would dial unguarded
+		DialContext:            dial,
+		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cfg.RootCAs},
+		TLSHandshakeTimeout:    ConnectTimeout,
+		ForceAttemptHTTP2:      true,
+		DisableCompression:     true, // nothing is worth unpacking
+		MaxIdleConns:           maxIdle,
+		MaxIdleConnsPerHost:    maxIdlePerHost,
+		IdleConnTimeout:        idleTimeout,
+		MaxResponseHeaderBytes: MaxHeaderBytes,
 	}
-	return &Sender{
-		transport: &http.Transport{
-			Proxy:                  nil, // a proxy from the environment would dial unguarded
-			DialContext:            dialer.DialContext,
-			TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: cfg.RootCAs},
-			TLSHandshakeTimeout:    ConnectTimeout,
-			ForceAttemptHTTP2:      true,
-			DisableCompression:     true, // nothing is worth unpacking
-			MaxIdleConns:           maxIdle,
-			MaxIdleConnsPerHost:    maxIdlePerHost,
-			IdleConnTimeout:        idleTimeout,
-			MaxResponseHeaderBytes: MaxHeaderBytes,
-		},
-		timeout:   cfg.Timeout,
-		userAgent: cfg.UserAgent,
+	if cfg.Proxy != nil {
+		t.Proxy = http.ProxyURL(cfg.Proxy)
+		t.DialContext = (&net.Dialer{Timeout: ConnectTimeout}).DialContext
 	}
+	return t
 }
 
 // Close closes the connections that are not in use.
-func (s *Sender) Close() { s.transport.CloseIdleConnections() }
+func (s *Sender) Close() {
+	s.secure.CloseIdleConnections()
+	s.plain.CloseIdleConnections()
+}
 
 // Send posts a request and says what came of it. Only the first bytes of an
 // answer are read; a redirect is an answer like others.
@@ -120,6 +122,8 @@ func (s *Sender) Send(ctx context.Context, r webhooks.Request) webhooks.Outcome 
 }
 
 func (s *Sender) send(ctx context.Context, cancel func(), r webhooks.Request) webhooks.Outcome {
+	watch := &stopwatch{}
+	ctx = httptrace.WithClientTrace(ctx, watch.trace())
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, r.URL, bytes.NewReader(r.Body))
 	if err != nil {
 		return webhooks.Outcome{Fault: webhooks.Unreachable, Detail: "the URL is none"}
@@ -133,9 +137,15 @@ func (s *Sender) send(ctx context.Context, cancel func(), r webhooks.Request) we
 	request.Header["X-Idempotency-Key"] = []string{}
 
 	// Not http.Client: it follows redirects and keeps cookies.
-	answer, err := s.transport.RoundTrip(request)
+	transport := s.secure
+	if request.URL.Scheme == "http" {
+		transport = s.plain
+	}
+	answer, err := transport.RoundTrip(request)
 	if err != nil {
-		return fault(ctx, err)
+		o := watch.fault(ctx, err)
+		o.Timing = watch.timing()
+		return o
 	}
 	defer answer.Body.Close()
 	late := time.AfterFunc(BodyTimeout, cancel)
@@ -146,25 +156,8 @@ func (s *Sender) send(ctx context.Context, cancel func(), r webhooks.Request) we
 		Status:     answer.StatusCode,
 		RetryAfter: retryAfter(answer.Header.Get("Retry-After"), time.Now()),
 		Detail:     string(detail),
+		Timing:     watch.timing(),
 	}
-}
-
-// fault says why there was no answer.
-func fault(ctx context.Context, err error) webhooks.Outcome {
-	o := webhooks.Outcome{Fault: webhooks.Unreachable, Detail: err.Error()}
-	var timeout net.Error
-	switch {
-	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork):
-		o.Fault = webhooks.PrivateRange
-		o.Detail += "; " + allowHint
-	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded),
-		errors.As(err, &timeout) && timeout.Timeout():
-		o.Fault = webhooks.TimedOut
-	}
-	if len(o.Detail) > webhooks.MaxDetail {
-		o.Detail = o.Detail[:webhooks.MaxDetail]
-	}
-	return o
 }
 
 // retryAfter reads the header of RFC 9110, 10.2.3: a number of seconds or a
@@ -186,53 +179,4 @@ func retryAfter(value string, now time.Time) time.Duration {
 		return 0
 	}
 	return min(max(at.Sub(now), 0), farFuture)
-}
-
-const allowHint = "set VERBATIM_ALLOW_PRIVATE_NETWORKS to send there"
-
-// guardian refuses every address that is not on the public internet, but those
-// in allow. Any port may be named: receivers listen where they like.
-func guardian(allow []netip.Prefix) *ssrf.Guardian {
-	var v4, v6 []netip.Prefix
-	for _, p := range allow {
-		const mappedBits = 96
-		if addr := p.Addr(); addr.Is4In6() && p.Bits() >= mappedBits {
-			p = netip.PrefixFrom(addr.Unmap(), p.Bits()-mappedBits)
-		}
-		if p = p.Masked(); p.Addr().Is4() {
-			v4 = append(v4, p)
-		} else {
-			v6 = append(v6, p)
-		}
-	}
-	return ssrf.New(ssrf.WithAnyPort(), ssrf.WithAllowedV4Prefixes(v4...), ssrf.WithAllowedV6Prefixes(v6...))
-}
-
-// CheckURL returns a *domain.FieldError for a URL that names a private address
-// outright, by its number or as localhost, unless it is in allow: whoever
-// registers it hears of it then, and not from attempts that fail. Names are not
-// resolved; Send looks at what they lead to, each time. A URL that is none at
-// all is for the endpoint's own rules.
-func CheckURL(raw string, allow []netip.Prefix) error {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return &domain.FieldError{Field: "url", Rule: "must be an absolute URL such as https://example.com/hook"}
-	}
-	host := strings.ToLower(strings.TrimSuffix(u.Hostname(), "."))
-	var addresses []netip.Addr
-	if addr, err := netip.ParseAddr(host); err == nil {
-		addresses = []netip.Addr{addr.WithZone("").Unmap()}
-	} else if host == "localhost" || strings.HasSuffix(host, ".localhost") { // RFC 6761, 6.3
-		addresses = []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()}
-	}
-	guard := guardian(allow)
-	for _, a := range addresses {
-		if guard.SafeAddr(a) == nil {
-			return nil // one way in is enough
-		}
-	}
-	if len(addresses) > 0 {
-		return &domain.FieldError{Field: "url", Rule: host + " is in a private or reserved network; " + allowHint}
-	}
-	return nil
 }

@@ -56,7 +56,7 @@ func post(t *testing.T, s *httpsender.Sender, url string) webhooks.Outcome {
 	if o.Took <= 0 {
 		t.Errorf("took %v", o.Took)
 	}
-	o.Took = 0
+	o.Took, o.Timing = 0, webhooks.Timing{}
 	return o
 }
 
@@ -217,7 +217,7 @@ func TestPrivateNetworksAreRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := sender(t, httpsender.Config{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}})
+	s := sender(t, httpsender.Config{Egress: httpsender.Egress{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}}})
 	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "10.0.0.1", "192.168.0.1", "169.254.169.254", "[fd00::1]", "0.0.0.0"} {
 		o := s.Send(t.Context(), webhooks.Request{URL: "http://" + host + ":" + port})
 		if o.Fault != webhooks.PrivateRange || !strings.Contains(o.Detail, "VERBATIM_ALLOW_PRIVATE_NETWORKS") {
@@ -228,7 +228,7 @@ func TestPrivateNetworksAreRefused(t *testing.T) {
 		t.Error("it was reached")
 	}
 	// A name is what it leads to.
-	s = sender(t, httpsender.Config{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("::ffff:127.0.0.1/128"), netip.MustParsePrefix("::1/128")}})
+	s = sender(t, httpsender.Config{Egress: httpsender.Egress{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("::ffff:127.0.0.1/128"), netip.MustParsePrefix("::1/128")}}})
 	if o := s.Send(t.Context(), webhooks.Request{URL: "http://localhost:" + port}); o.Status != http.StatusOK {
 		t.Errorf("got %+v", o)
 	}
@@ -349,7 +349,7 @@ func TestCheckURL(t *testing.T) {
 		{"http://localhost/", loopback()[1:], true},
 		{"http://[::1", nil, false},
 	} {
-		err := httpsender.CheckURL(c.url, c.allow)
+		err := httpsender.Egress{AllowPrivate: c.allow, AllowHTTP: true}.Check(c.url)
 		if c.ok != (err == nil) {
 			t.Errorf("%s: got %v", c.url, err)
 			continue
@@ -367,7 +367,7 @@ func TestCheckURL(t *testing.T) {
 func BenchmarkSend(b *testing.B) {
 	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
 	defer srv.Close()
-	s := httpsender.New(httpsender.Config{AllowPrivate: loopback()})
+	s := httpsender.New(httpsender.Config{Egress: httpsender.Egress{AllowPrivate: loopback()}})
 	defer s.Close()
 	body := []byte(fmt.Sprintf(`{"text":%q}`, strings.Repeat("x", 2048)))
 	b.ReportAllocs()

@@ -90,7 +90,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		})
 	transcripts := projections.NewTranscripts(a.store, codec, dialects, cfg.HistoryMemory)
 	a.dispatcher = webhooks.NewDispatcher(a.store, transcripts,
-		httpsender.New(httpsender.Config{AllowPrivate: cfg.allowPrefixes}), time.Now,
+		httpsender.New(httpsender.Config{Egress: cfg.egress, Proxy: cfg.proxy}), time.Now,
 		webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log})
 	group := projections.NewGroup(a.store, codec, a.store, time.Now, log,
 		projections.NewInbox(a.store),
@@ -121,7 +121,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		Projected: group, Dialects: dialects, Codec: codec,
 		Key:       access{a.store}.Key,
 		AdminKeys: []string{cfg.AdminKey, a.token},
-		CheckURL:  func(url string) error { return httpsender.CheckURL(url, cfg.allowPrefixes) },
+		CheckURL:  cfg.egress.Check,
 		Ready:     a.store.Ping,
 		Version:   Version,
 		Logger:    log,

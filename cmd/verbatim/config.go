@@ -7,10 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"net/url"
 	"reflect"
 	"strings"
 
 	"github.com/caarlos0/env/v11"
+
+	"verbatim/adapters/httpsender"
 )
 
 // config is how the program is set. Its tags are the one list: flags, variables
@@ -20,10 +23,14 @@ type config struct {
 	Database      string   `env:"VERBATIM_DATABASE" envDefault:"sqlite:verbatim-data" flag:"database" desc:"Where the log is kept: sqlite:FOLDER."`
 	AdminKey      string   `env:"VERBATIM_ADMIN_KEY" flag:"-" secret:"true" desc:"Operator's key. It may do everything, in any account (header Verbatim-Account). None by default."`
 	AllowPrivate  []string `env:"VERBATIM_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" desc:"Networks (CIDR, separated by commas) that webhooks may reach although they are private."`
+	AllowHosts    []string `env:"VERBATIM_ALLOW_HOSTS" flag:"allow-hosts" desc:"Host names (separated by commas) that webhooks may reach wherever they lead, over plain http too."`
+	AllowHTTP     bool     `env:"VERBATIM_ALLOW_HTTP" envDefault:"false" flag:"allow-http" desc:"Whether webhooks may go over plain http to the public internet. To the networks above they may in any case."`
+	Proxy         string   `env:"VERBATIM_WEBHOOK_PROXY" flag:"webhook-proxy" desc:"Proxy (http://HOST:PORT) that webhooks go through. It resolves names and is dialled instead of the receivers, so that private networks are for it to guard. None by default, whatever HTTP_PROXY says."`
 	HistoryMemory int      `env:"VERBATIM_HISTORY_MEMORY" envDefault:"67108864" flag:"history-memory" desc:"Bytes of conversations kept in memory, ready for their next webhook. Those used longest ago go first and are read from the log again."`
 	LogLevel      string   `env:"VERBATIM_LOG_LEVEL" envDefault:"info" flag:"log-level" desc:"debug, info, warn or error."`
 	LogFormat     string   `env:"VERBATIM_LOG_FORMAT" envDefault:"text" flag:"log-format" desc:"text or json; logs go to standard error."`
-	allowPrefixes []netip.Prefix
+	egress        httpsender.Egress
+	proxy         *url.URL
 }
 
 // setting is one field of config as its tags describe it.
@@ -69,6 +76,8 @@ func loadConfig(sh *shell, fs *flag.FlagSet, only ...string) (c *config, finish 
 		switch to := s.value.Addr().Interface().(type) {
 		case *string:
 			fs.StringVar(to, s.flag, *to, usage)
+		case *bool:
+			fs.BoolVar(to, s.flag, *to, usage)
 		case *int:
 			fs.IntVar(to, s.flag, *to, usage)
 		case *[]string:
@@ -86,7 +95,7 @@ func (c *config) check() error {
 	if _, err := c.folder(); err != nil {
 		errs = append(errs, err)
 	}
-	c.allowPrefixes = nil
+	c.egress = httpsender.Egress{AllowHosts: c.AllowHosts, AllowHTTP: c.AllowHTTP}
 	for _, s := range c.AllowPrivate {
 		if s = strings.TrimSpace(s); s == "" {
 			continue
@@ -96,7 +105,14 @@ func (c *config) check() error {
 			errs = append(errs, fmt.Errorf("VERBATIM_ALLOW_PRIVATE_NETWORKS: %q is not a network such as 10.0.0.0/8", s))
 			continue
 		}
-		c.allowPrefixes = append(c.allowPrefixes, p.Masked())
+		c.egress.AllowPrivate = append(c.egress.AllowPrivate, p.Masked())
+	}
+	if c.Proxy != "" {
+		proxy, err := url.Parse(c.Proxy)
+		if err != nil || proxy.Host == "" || proxy.Scheme != "http" && proxy.Scheme != "https" {
+			errs = append(errs, errors.New("VERBATIM_WEBHOOK_PROXY: must be a URL such as http://proxy:3128"))
+		}
+		c.proxy = proxy
 	}
 	if c.HistoryMemory < 0 {
 		errs = append(errs, fmt.Errorf("VERBATIM_HISTORY_MEMORY: %d is not a number of bytes", c.HistoryMemory))
