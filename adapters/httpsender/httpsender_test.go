@@ -217,6 +217,99 @@ func TestAReceiverThatRefuses(t *testing.T) {
 	}
 }
 
+func TestPrivateNetworksAreRefused(t *testing.T) {
+	t.Parallel()
+	var reached atomic.Bool
+	srv := receiver(t, func(http.ResponseWriter, *http.Request) { reached.Store(true) })
+	_, port, err := net.SplitHostPort(srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := sender(t, httpsender.Config{Egress: httpsender.Egress{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("10.9.0.0/16")}}})
+	for _, host := range []string{"127.0.0.1", "localhost", "[::1]", "[::ffff:127.0.0.1]", "10.0.0.1", "192.168.0.1", "169.254.169.254", "[fd00::1]", "0.0.0.0"} {
+		o := s.Send(t.Context(), webhooks.Request{URL: "http://" + host + ":" + port})
+		if o.Fault != webhooks.PrivateRange || !strings.Contains(o.Detail, "VERBATIM_ALLOW_PRIVATE_NETWORKS") {
+			t.Errorf("%s: got %+v", host, o)
+		}
+	}
+	if reached.Load() {
+		t.Error("it was reached")
+	}
+	// A name is what it leads to.
+	s = sender(t, httpsender.Config{Egress: httpsender.Egress{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("::ffff:127.0.0.1/128"), netip.MustParsePrefix("::1/128")}}})
+	if o := s.Send(t.Context(), webhooks.Request{URL: "http://localhost:" + port}); o.Status != http.StatusOK {
+		t.Errorf("got %+v", o)
+	}
+}
+
+func TestAProxyFromTheEnvironmentIsNotUsed(t *testing.T) {
+	t.Setenv("HTTP_PROXY", "http://127.0.0.1:1")
+	srv := receiver(t, func(http.ResponseWriter, *http.Request) {})
+	if o := post(t, sender(t, httpsender.Config{}), srv.URL); o.Status != http.StatusOK {
+		t.Errorf("got %+v", o)
+	}
+}
+
+func TestOnlyTheBeginningOfALongAnswerIsRead(t *testing.T) {
+	t.Parallel()
+	var written atomic.Int64
+	srv := receiver(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		for range 1024 {
+			n, err := w.Write(make([]byte, 64<<10))
+			written.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	})
+	o := post(t, sender(t, httpsender.Config{}), srv.URL)
+	if o.Status != http.StatusOK || len(o.Detail) != webhooks.MaxDetail {
+		t.Errorf("status %d, %d bytes", o.Status, len(o.Detail))
+	}
+	srv.Close()
+	if n := written.Load(); n > 32<<20 {
+		t.Errorf("%d bytes were taken", n)
+	}
+}
+
+func TestConnectionsAreUsedAgain(t *testing.T) {
+	t.Parallel()
+	srv := receiver(t, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		_, _ = io.WriteString(w, strings.Repeat("x", httpsender.DrainLimit/2))
+	})
+	s := sender(t, httpsender.Config{})
+	fresh := 0
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		if !i.Reused {
+			fresh++
+		}
+	}})
+	for range 10 {
+		if o := s.Send(ctx, webhooks.Request{URL: srv.URL, Body: []byte("{}")}); o.Status != http.StatusOK {
+			t.Fatalf("got %+v", o)
+		}
+	}
+	if fresh != 1 {
+		t.Errorf("%d connections for ten requests", fresh)
+	}
+}
+
+// A connection that the receiver closed while it was idle is not a failed
+// attempt.
+func TestAClosedIdleConnectionIsNoFailure(t *testing.T) {
+	t.Parallel()
+	srv := receiver(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	s := sender(t, httpsender.Config{})
+	for range 20 {
+		if o := post(t, s, srv.URL); o.Status != http.StatusOK {
+			t.Fatalf("got %+v", o)
+		}
+		srv.CloseClientConnections()
+	}
+}
+
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
