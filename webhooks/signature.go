@@ -1,12 +1,14 @@
 package webhooks
 
 import (
+	"crypto/ed25519"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -35,6 +37,11 @@ const (
 	minSecretSize = 24
 	maxSecretSize = 64
 	version1      = "v1,"
+
+	// Of Ed25519 (RFC 8032), where the receiver gets a key that cannot sign.
+	privatePrefix = "whsk_"
+	publicPrefix  = "whpk_"
+	version1a     = "v1a,"
 )
 
 // Reasons for which Verify refuses a request.
@@ -45,7 +52,8 @@ var (
 	ErrTimestamp = errors.New("the timestamp is too far from now")
 	// ErrSignature says that no signature is right for the body and a secret.
 	ErrSignature = errors.New("no signature matches")
-	// ErrSecret says that a secret is none: "whsec_" and 24 to 64 bytes in base64.
+	// ErrSecret says that a secret is none: "whsec_" and 24 to 64 bytes in base64,
+	// or a key that NewKeyPair returns.
 	ErrSecret = errors.New("not a signing secret")
 )
 
@@ -60,24 +68,60 @@ func NewSecret(rand io.Reader) string {
 	return secretPrefix + base64.StdEncoding.EncodeToString(key[:])
 }
 
+// NewKeyPair returns a new key that signs, "whsk_" and an Ed25519 private key in
+// base64, and the one that verifies, "whpk_" and the public key. It panics as
+// NewSecret does.
+func NewKeyPair(rand io.Reader) (private, public string) {
+	key := make([]byte, ed25519.SeedSize)
+	if _, err := io.ReadFull(rand, key); err != nil {
+		panic("webhooks: no random bytes: " + err.Error())
+	}
+	private = privatePrefix + base64.StdEncoding.EncodeToString(ed25519.NewKeyFromSeed(key))
+	return private, PublicKey(private)
+}
+
+// PublicKey returns what a receiver verifies with: the public key of a private
+// one, and a shared secret itself. It is "" for what is neither.
+func PublicKey(secret string) string {
+	if _, err := secretKey(secret); err == nil {
+		return secret
+	}
+	private, err := keyOf(secret, privatePrefix, ed25519.PrivateKeySize)
+	if err != nil {
+		return ""
+	}
+	public, _ := ed25519.PrivateKey(private).Public().(ed25519.PublicKey)
+	return publicPrefix + base64.StdEncoding.EncodeToString(public)
+}
+
 // Sign returns the headers webhook-id, webhook-timestamp and webhook-signature
-// for a body, as Standard Webhooks 1 has them: for each secret one signature
-// "v1,<base64 of HMAC-SHA256 over id.timestamp.body>", separated by spaces, so
-// that a receiver may change secrets while both sign.
+// for a body, as Standard Webhooks 1 has them: for each secret one signature,
+// separated by spaces, so that a receiver may change secrets while both sign. A
+// shared secret gives "v1,<base64 of HMAC-SHA256 over id.timestamp.body>", a
+// private key "v1a,<base64 of the Ed25519 signature of the same>".
 func Sign(secrets []string, id string, timestamp time.Time, body []byte) (map[string]string, error) {
 	if len(secrets) == 0 {
 		return nil, ErrSecret
 	}
 	seconds := strconv.FormatInt(timestamp.Unix(), 10)
-	const signatureLength = len(version1) + 44 // base64 of 32 bytes
+	const signatureLength = len(version1a) + 88 // base64 of 64 bytes
 	signatures := make([]byte, 0, len(secrets)*(signatureLength+1))
 	for i, secret := range secrets {
+		if i > 0 {
+			signatures = append(signatures, ' ')
+		}
+		if strings.HasPrefix(secret, privatePrefix) {
+			key, err := keyOf(secret, privatePrefix, ed25519.PrivateKeySize)
+			if err != nil {
+				return nil, err
+			}
+			signatures = append(signatures, version1a...)
+			signatures = base64.StdEncoding.AppendEncode(signatures, ed25519.Sign(key, content(id, seconds, body)))
+			continue
+		}
 		key, err := secretKey(secret)
 		if err != nil {
 			return nil, err
-		}
-		if i > 0 {
-			signatures = append(signatures, ' ')
 		}
 		signatures = append(signatures, version1...)
 		signatures = base64.StdEncoding.AppendEncode(signatures, mac(key, id, seconds, body))
@@ -86,10 +130,10 @@ func Sign(secrets []string, id string, timestamp time.Time, body []byte) (map[st
 }
 
 // Verify returns nil if the request was signed with one of the secrets, at most
-// tolerance away from now. The headers come from get, for example the Get of an
-// http.Header; the body is the bytes as they came, before any decoding.
-// Otherwise the error wraps ErrUnsigned, ErrTimestamp, ErrSignature or
-// ErrSecret. It compares in constant time.
+// tolerance away from now. A secret is a shared one or a public key. The headers
+// come from get, for example the Get of an http.Header; the body is the bytes as
+// they came, before any decoding. Otherwise the error wraps ErrUnsigned,
+// ErrTimestamp, ErrSignature or ErrSecret. It compares in constant time.
 func Verify(secrets []string, get func(header string) string, body []byte, now time.Time, tolerance time.Duration) error {
 	id, seconds, signatures := get(HeaderID), get(HeaderTimestamp), get(HeaderSignature)
 	if id == "" || seconds == "" || signatures == "" {
@@ -109,19 +153,15 @@ func Verify(secrets []string, get func(header string) string, body []byte, now t
 	// how long it takes tells nothing.
 	matched := false
 	for _, secret := range secrets {
-		key, err := secretKey(secret)
+		matches, err := verifier(secret, id, seconds, body)
 		if err != nil {
 			return err
 		}
-		// Compared as text: base64 writes the same bytes in several ways.
-		want := base64.StdEncoding.AppendEncode(nil, mac(key, id, seconds, body))
 		rest := signatures
 		for range MaxSignatures {
 			var one string
 			one, rest, _ = strings.Cut(rest, " ")
-			if encoded, ok := strings.CutPrefix(one, version1); ok {
-				matched = hmac.Equal([]byte(encoded), want) || matched
-			}
+			matched = matches(one) || matched
 			if rest == "" {
 				break
 			}
@@ -131,6 +171,51 @@ func Verify(secrets []string, get func(header string) string, body []byte, now t
 		return ErrSignature
 	}
 	return nil
+}
+
+// verifier returns what tells whether a signature, with its version, is one of
+// that secret or public key.
+func verifier(secret, id, seconds string, body []byte) (func(signature string) bool, error) {
+	if strings.HasPrefix(secret, publicPrefix) {
+		key, err := keyOf(secret, publicPrefix, ed25519.PublicKeySize)
+		if err != nil {
+			return nil, err
+		}
+		signed := content(id, seconds, body)
+		return func(signature string) bool {
+			encoded, ok := strings.CutPrefix(signature, version1a)
+			raw, err := base64.StdEncoding.Strict().DecodeString(encoded)
+			return ok && err == nil && ed25519.Verify(key, signed, raw)
+		}, nil
+	}
+	key, err := secretKey(secret)
+	if err != nil {
+		return nil, err
+	}
+	// Compared as text: base64 writes the same bytes in several ways.
+	want := base64.StdEncoding.AppendEncode(nil, mac(key, id, seconds, body))
+	return func(signature string) bool {
+		encoded, ok := strings.CutPrefix(signature, version1)
+		return ok && hmac.Equal([]byte(encoded), want)
+	}, nil
+}
+
+// content is what is signed.
+func content(id, seconds string, body []byte) []byte {
+	return slices.Concat([]byte(id), []byte("."), []byte(seconds), []byte("."), body)
+}
+
+// keyOf returns the bytes behind a prefix, if they are as many as they must be.
+func keyOf(secret, prefix string, size int) ([]byte, error) {
+	encoded, ok := strings.CutPrefix(secret, prefix)
+	if !ok {
+		return nil, ErrSecret
+	}
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil || len(key) != size {
+		return nil, ErrSecret // the cause could quote the secret
+	}
+	return key, nil
 }
 
 func mac(key []byte, id, seconds string, body []byte) []byte {

@@ -2,6 +2,7 @@ package webhooks_test
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -264,5 +265,63 @@ func BenchmarkSign(b *testing.B) {
 				_, _ = webhooks.Sign([]string{secretA}, "msg_1", time.Unix(1_700_000_000, 0), body)
 			}
 		})
+	}
+}
+
+func TestKeyPairsSignAndVerify(t *testing.T) {
+	t.Parallel()
+	seed := bytes.Repeat([]byte{7}, 64)
+	private, public := webhooks.NewKeyPair(bytes.NewReader(seed))
+	other, stranger := webhooks.NewKeyPair(bytes.NewReader(bytes.Repeat([]byte{8}, 64)))
+	if !strings.HasPrefix(private, "whsk_") || !strings.HasPrefix(public, "whpk_") || webhooks.PublicKey(private) != public {
+		t.Fatalf("got %s, %s", private, public)
+	}
+	at, body := time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`)
+	headers, err := webhooks.Sign([]string{private, secretA}, "msg_1", at, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := headers[webhooks.HeaderSignature]; !strings.HasPrefix(got, "v1a,") || !strings.Contains(got, " v1,") {
+		t.Errorf("got %s", got)
+	}
+	// What RFC 8032 says of the content, with the standard library alone.
+	raw, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(public, "whpk_"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(strings.TrimPrefix(headers[webhooks.HeaderSignature], "v1a,"), " ")
+	signature, err := base64.StdEncoding.DecodeString(first)
+	if err != nil || !ed25519.Verify(raw, []byte("msg_1.1614265330."+string(body)), signature) {
+		t.Errorf("not a signature of id.timestamp.body: %v", err)
+	}
+	get := func(name string) string { return headers[name] }
+	for _, c := range []struct {
+		name    string
+		secrets []string
+		body    string
+		want    error
+	}{
+		{"the public key", []string{public}, string(body), nil},
+		{"the shared secret beside it", []string{secretA}, string(body), nil},
+		{"a stranger's key and the right one", []string{stranger, public}, string(body), nil},
+		{"a stranger's key", []string{stranger}, string(body), webhooks.ErrSignature},
+		{"another body", []string{public}, string(body) + " ", webhooks.ErrSignature},
+		{"a private key verifies nothing", []string{other}, string(body), webhooks.ErrSecret},
+		{"half a key", []string{public[:20]}, string(body), webhooks.ErrSecret},
+	} {
+		if err := webhooks.Verify(c.secrets, get, []byte(c.body), at, time.Minute); !errors.Is(err, c.want) {
+			t.Errorf("%s: got %v, want %v", c.name, err, c.want)
+		}
+	}
+	for _, bad := range []string{"", "whsk_", "whsk_AAAA", public} {
+		if _, err := webhooks.Sign([]string{bad}, "msg_1", at, body); !errors.Is(err, webhooks.ErrSecret) {
+			t.Errorf("%q: got %v", bad, err)
+		}
+		if bad != public && webhooks.PublicKey(bad) != "" {
+			t.Errorf("%q has a public key", bad)
+		}
+	}
+	if webhooks.PublicKey(secretA) != secretA {
+		t.Error("a shared secret verifies itself")
 	}
 }
