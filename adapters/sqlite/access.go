@@ -17,12 +17,59 @@ func (s *Store) Secrets(ctx context.Context, endpointID string, at time.Time) ([
 	var out []string
 	err := each(ctx, s.read, `SELECT secret FROM secrets WHERE endpoint = ? AND (expires_at IS NULL OR expires_at > ?)
 		ORDER BY created_at DESC, secret`, []any{endpointID, micros(at)}, func(rows *sql.Rows) error {
-		var secret string
-		err := rows.Scan(&secret)
+		var sealed string
+		if err := rows.Scan(&sealed); err != nil {
+			return err
+		}
+		secret, err := s.open(endpointID, sealed)
 		out = append(out, secret)
 		return err
 	})
 	return out, err
+}
+
+// seal returns a secret of an endpoint as it is kept.
+func (s *Store) seal(endpointID, secret string) string {
+	if s.vault == nil {
+		return secret
+	}
+	return s.vault.Seal(endpointID, secret)
+}
+
+// open returns what seal was given.
+func (s *Store) open(endpointID, sealed string) (string, error) {
+	if s.vault == nil {
+		return sealed, nil
+	}
+	return s.vault.Open(endpointID, sealed)
+}
+
+// sealAll seals what was kept before there was a vault.
+func (s *Store) sealAll(ctx context.Context) error {
+	for _, table := range []struct{ name, column string }{{"secrets", "secret"}, {"endpoint_headers", "headers"}} {
+		var plain [][2]string
+		err := each(ctx, s.read, "SELECT endpoint, "+table.column+" FROM "+table.name+" WHERE "+table.column+" NOT LIKE 'sealed%'",
+			nil, func(rows *sql.Rows) error {
+				var row [2]string
+				err := rows.Scan(&row[0], &row[1])
+				plain = append(plain, row)
+				return err
+			})
+		if err != nil {
+			return err
+		}
+		for _, row := range plain {
+			err := s.write1(ctx, func(t *tx) error {
+				_, err := t.exec("UPDATE "+table.name+" SET "+table.column+" = ? WHERE endpoint = ? AND "+table.column+" = ?",
+					s.seal(row[0], row[1]), row[0], row[1])
+				return err
+			})
+			if err != nil {
+				return fmt.Errorf("seal %s: %w", table.name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // AddSecret makes a secret the endpoint's newest; the one before it still signs
@@ -38,7 +85,7 @@ func (s *Store) AddSecret(ctx context.Context, endpointID, secret string, at, pr
 		}
 		_, err := t.exec(`INSERT INTO secrets (endpoint, secret, created_at) VALUES (?,?,?)
 			ON CONFLICT (endpoint, secret) DO UPDATE SET created_at = excluded.created_at, expires_at = NULL`,
-			endpointID, secret, micros(at))
+			endpointID, s.seal(endpointID, secret), micros(at))
 		return err
 	})
 }
@@ -51,7 +98,7 @@ func (s *Store) SetHeaders(ctx context.Context, endpointID string, headers map[s
 	}
 	return s.write1(ctx, func(t *tx) error {
 		_, err := t.exec(`INSERT INTO endpoint_headers (endpoint, headers) VALUES (?,?)
-			ON CONFLICT (endpoint) DO UPDATE SET headers = excluded.headers`, endpointID, string(b))
+			ON CONFLICT (endpoint) DO UPDATE SET headers = excluded.headers`, endpointID, s.seal(endpointID, string(b)))
 		return err
 	})
 }

@@ -1,7 +1,13 @@
 package sqlite_test
 
 import (
+	"bytes"
 	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +16,7 @@ import (
 
 	"verbatim/adapters/sqlite"
 	"verbatim/domain"
+	"verbatim/webhooks"
 )
 
 func TestSecrets(t *testing.T) {
@@ -60,6 +67,83 @@ func TestSecrets(t *testing.T) {
 	rotate("ep-1", "fourth", hour(71), hour(80))
 	sign(hour(71), "fourth", "fifth")
 	sign(hour(1000), "fourth")
+}
+
+// What signs is nowhere in the folder in the open, also what was kept there
+// before secrets were sealed.
+func TestSecretsAreSealed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const old, fresh, header = "whsec_the-old-secret-in-the-open", "whsec_the-fresh-secret", "Basic dGhlIGhlYWRlcg=="
+	s := open(t, dir)
+	keep := func(secret string, at time.Time) {
+		t.Helper()
+		if err := s.AddSecret(t.Context(), "ep-1", secret, at, at.Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetHeaders(t.Context(), "ep-1", map[string]string{"Authorization": header}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keep(old, noon())
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	vault := func(fill byte) *webhooks.Vault {
+		v, err := webhooks.NewVault(bytes.Repeat([]byte{fill}, webhooks.VaultKeySize))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	reopen := func(o sqlite.Options) {
+		t.Helper()
+		var err error
+		if s, err = sqlite.Open(t.Context(), dir, o); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = s.Close() })
+	}
+	reopen(sqlite.Options{Vault: vault(1)})
+	keep(fresh, noon().Add(time.Minute))
+	keep(fresh, noon().Add(time.Minute)) // it is found again although it is sealed
+	got, err := s.Secrets(t.Context(), "ep-1", noon().Add(2*time.Minute))
+	if err != nil || !slices.Equal(got, []string{fresh, old}) {
+		t.Errorf("got %v, %v", got, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	reopen(sqlite.Options{Vault: vault(2)})
+	if _, err := s.Secrets(t.Context(), "ep-1", noon()); !errors.Is(err, webhooks.ErrSealed) {
+		t.Errorf("another key: got %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite3", filepath.Join(dir, "verbatim.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if _, err := db.ExecContext(t.Context(), "VACUUM"); err != nil { // free pages are the file system's
+		t.Fatal(err)
+	}
+	if err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		for _, secret := range []string{old, fresh, header} {
+			if bytes.Contains(data, []byte(secret)) {
+				t.Errorf("%q is in %s", secret, path)
+			}
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestAccounts(t *testing.T) {

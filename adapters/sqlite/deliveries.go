@@ -204,7 +204,9 @@ func (s *Store) Target(ctx context.Context, endpointID string) (webhooks.Target,
 	case errors.Is(err, sql.ErrNoRows):
 		return t, nil
 	case err == nil:
-		err = json.Unmarshal([]byte(headers), &t.Headers)
+		if headers, err = s.open(endpointID, headers); err == nil {
+			err = json.Unmarshal([]byte(headers), &t.Headers)
+		}
 	}
 	if err != nil {
 		return t, fmt.Errorf("read endpoint headers: %w", err)

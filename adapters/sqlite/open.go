@@ -21,6 +21,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"verbatim/eventstore"
+	"verbatim/webhooks"
 )
 
 //go:embed migrations/*.sql
@@ -69,6 +70,9 @@ type Options struct {
 	ReadOnly bool
 	// Info is left for other processes while this one serves.
 	Info ServerInfo
+	// Vault seals secrets and headers of endpoints. Without one they are kept as
+	// they are; what was kept so is sealed once there is one.
+	Vault *webhooks.Vault
 }
 
 // ServerInfo is what a serving process says of itself to others on the same
@@ -82,6 +86,7 @@ type ServerInfo struct {
 // Store is the log, its read models and its deliveries in a data folder.
 type Store struct {
 	dir    string
+	vault  *webhooks.Vault // may be nil
 	read   *sql.DB
 	write  *sql.DB
 	writer *writer
@@ -95,7 +100,7 @@ type Store struct {
 // it is not read only. It returns ErrInUse, ErrNotOurs, ErrNewer, ErrDamaged,
 // or ErrNoDatabase.
 func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
-	s := &Store{dir: dir}
+	s := &Store{dir: dir, vault: o.Vault}
 	s.close = sync.OnceValue(s.closeAll)
 	defer func() {
 		if err != nil {
@@ -151,6 +156,11 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 	}
 	if s.writer, err = startWriter(ctx, s.write, s.committed); err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
+	}
+	if s.vault != nil {
+		if err := s.sealAll(ctx); err != nil {
+			return nil, fmt.Errorf("open %s: %w", file, err)
+		}
 	}
 	return s, nil
 }
