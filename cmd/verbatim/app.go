@@ -73,8 +73,12 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	if err != nil {
 		return nil, err
 	}
+	vault, err := cfg.vault(dir)
+	if err != nil {
+		return nil, err
+	}
 	a.store, err = sqlite.Open(ctx, dir, sqlite.Options{
-		Info: sqlite.ServerInfo{Addr: listener.Addr().String(), Token: a.token},
+		Info: sqlite.ServerInfo{Addr: listener.Addr().String(), Token: a.token}, Vault: vault,
 	})
 	if err != nil {
 		return nil, err

@@ -22,6 +22,8 @@ type config struct {
 	Addr          string   `env:"VERBATIM_ADDR" envDefault:"127.0.0.1:8080" flag:"addr" desc:"Address to listen on. The default is reachable from this machine alone."`
 	Database      string   `env:"VERBATIM_DATABASE" envDefault:"sqlite:verbatim-data" flag:"database" desc:"Where the log is kept: sqlite:FOLDER."`
 	AdminKey      string   `env:"VERBATIM_ADMIN_KEY" flag:"-" secret:"true" desc:"Operator's key. It may do everything, in any account (header Verbatim-Account). None by default."`
+	SecretKey     string   `env:"VERBATIM_SECRET_KEY" flag:"-" secret:"true" desc:"Key that endpoints' secrets are sealed with in the database: 32 bytes in base64. By default that of the file."`
+	SecretKeyFile string   `env:"VERBATIM_SECRET_KEY_FILE" flag:"secret-key-file" desc:"File with that key, readable by its owner alone. By default secret.key in the data folder, made the first time. Without it a copy of the database cannot sign."`
 	AllowPrivate  []string `env:"VERBATIM_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" desc:"Networks (CIDR, separated by commas) that webhooks may reach although they are private."`
 	AllowHosts    []string `env:"VERBATIM_ALLOW_HOSTS" flag:"allow-hosts" desc:"Host names (separated by commas) that webhooks may reach wherever they lead, over plain http too."`
 	AllowHTTP     bool     `env:"VERBATIM_ALLOW_HTTP" envDefault:"false" flag:"allow-http" desc:"Whether webhooks may go over plain http to the public internet. To the networks above they may in any case."`
