@@ -183,14 +183,18 @@ func TestAHistoryKnowsItsBeginningItsAgentAndItsEnds(t *testing.T) {
 		{
 			about: "a note is no public message, a tombstone is", agent: &ann, last: "1",
 			events: []conversation.Event{
-				conversation.MessagePosted{MessageID: "1", Author: cal}, conversation.MessagePosted{MessageID: "2", Author: ann, Private: true},
+				conversation.MessagePosted{MessageID: "1", Author: cal},
+				conversation.MessagePosted{MessageID: "2", Author: ann, Private: true},
 				conversation.MessageDeleted{MessageID: "1"},
 			},
 		},
 		{
 			about: "closed twice, and changed since", closings: 2,
 			events: []conversation.Event{
-				conversation.Closed{}, conversation.Reopened{}, conversation.Closed{}, conversation.CustomerUpdated{Customer: ann},
+				conversation.Closed{},
+				conversation.Reopened{},
+				conversation.Closed{},
+				conversation.CustomerUpdated{Customer: ann},
 				conversation.AttributesChanged{Changes: []domain.Change{{Key: "attributes.k", Current: json.RawMessage("2")}, {Key: "subject", Current: json.RawMessage(`"t"`)}}},
 			},
 		},
