@@ -270,11 +270,15 @@ type fragments struct {
 	fragment Fragment
 	bytes    []byte // every item behind the separator: ,{…},{…}
 	ends     []int  // ends[i] is where the item of message i ends; an item may be empty
+	count    int    // of items that are not empty
 }
 
 // add appends the item of the next message.
 func (f *fragments) add(m *Message) {
 	f.bytes = f.appendItem(f.bytes, m)
+	if len(f.bytes) > f.start(len(f.ends)) {
+		f.count++
+	}
 	f.ends = append(f.ends, len(f.bytes))
 }
 
@@ -286,6 +290,12 @@ func (f *fragments) replace(i int, m *Message) {
 	}
 	item := f.appendItem(nil, m)
 	start, end := f.start(i), f.ends[i]
+	if end > start {
+		f.count--
+	}
+	if len(item) > 0 {
+		f.count++
+	}
 	f.bytes = slices.Replace(f.bytes, start, end, item...)
 	for j := i; j < len(f.ends); j++ {
 		f.ends[j] += len(item) - (end - start)
@@ -344,6 +354,9 @@ func (h *History) Items(fr *Fragment, last, maxBytes int) Items {
 		f.add(&h.Messages[i])
 	}
 	from, count := len(f.ends), 0
+	if last < 0 && maxBytes == 0 {
+		from, count = 0, f.count // all of them: nothing is to be looked for
+	}
 	for from > 0 && (last < 0 || count < last) {
 		start, end := f.start(from-1), f.ends[from-1]
 		if end > start {
