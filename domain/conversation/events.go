@@ -7,8 +7,8 @@ import (
 )
 
 // Event is something that happened in a conversation. The set is closed: the
-// fields of each event are its stored shape, and a changed shape is a new
-// schema version with an upcaster.
+// fields of each event are its stored shape. It may gain a field that may be
+// missing; changed otherwise it is a new schema version with an upcaster.
 //
 //sumtype:decl
 type Event interface {
