@@ -25,3 +25,15 @@ const InboxCache = inboxCache
 
 // ExpiryBatch is the bound of one step of the expirer.
 const ExpiryBatch = expiryBatch
+
+// OriginMemory is the bound of what the plan remembers of conversations.
+const OriginMemory = originMemory
+
+// Origins returns how many conversations p remembers for filters, how many bytes
+// it thinks that takes, and how many it takes.
+func (p *Plan) Origins() (known, counted, size int) {
+	for _, o := range p.origins.known {
+		size += o.size()
+	}
+	return len(p.origins.known), p.origins.size, size
+}
