@@ -585,6 +585,55 @@ func TestPlanOwesWhatTheLogSays(t *testing.T) {
 	})
 }
 
+// TestPlanOfAnyVersion shows the plan the events of a conversation in any order,
+// some twice and some never: it owes what their own versions say.
+func TestPlanOfAnyVersion(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		g := newRig()
+		ep := g.stream("endpoint")
+		settings := drawSettings(t)
+		settings.Filters.Labels = []string{"vip"}
+		g.add(t, ep, registered(settings))
+		stream := g.drawTalk(t, rapid.IntRange(1, 30).Draw(t, "commands"))
+		var facts []webhooks.Fact
+		for r, err := range g.log.ReadStream(context.Background(), stream, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := g.codec.Decode(&r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			facts = append(facts, webhooks.Fact{Recorded: &r, Event: e})
+		}
+		owed := g.owed(t)
+		plan := projections.NewPlan(g.log, g.codec, g.store, echoes, nil)
+		if err := plan.Load(context.Background(), 1); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 * len(facts) {
+			f := rapid.SampledFrom(facts).Draw(t, "fact")
+			var planned projections.Rows
+			if err := plan.Project(context.Background(), f, &planned); err != nil {
+				t.Fatal(err)
+			}
+			want := []string{}
+			for _, line := range owed {
+				if strings.HasPrefix(line, fmt.Sprintf("%03d ", f.Position)) {
+					want = append(want, line)
+				}
+			}
+			if diff := cmp.Diff(want, (&rows{deliveries: planned.Deliveries}).told()); diff != "" {
+				t.Fatalf("owed at version %d (-fold +plan):\n%s", f.Version, diff)
+			}
+			if _, counted, size := plan.Origins(); counted != size {
+				t.Fatalf("%d bytes are remembered, counted %d", size, counted)
+			}
+		}
+	})
+}
+
 // BenchmarkPlan plans messages in a thousand conversations that are being had.
 func BenchmarkPlan(b *testing.B) {
 	const conversations = 1000
