@@ -26,8 +26,9 @@ const InboxCache = inboxCache
 // ExpiryBatch is the bound of one step of the expirer.
 const ExpiryBatch = expiryBatch
 
-// OriginMemory is the bound of what the plan remembers of conversations.
-const OriginMemory = originMemory
+// SetOriginLimit bounds what p remembers of conversations, once it is loaded,
+// otherwise than it does itself.
+func (p *Plan) SetOriginLimit(bytes int) { p.origins.limit = bytes }
 
 // Origins returns how many conversations p remembers for filters, how many bytes
 // it thinks that takes, and how many it takes.

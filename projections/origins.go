@@ -58,11 +58,12 @@ type origins struct {
 	log   eventstore.Store
 	codec *eventstore.Codec
 	known map[string]*origin // by stream
-	size  int
+	size  int                // in bytes, as limit
+	limit int
 }
 
 func newOrigins(log eventstore.Store, codec *eventstore.Codec) *origins {
-	return &origins{log: log, codec: codec, known: make(map[string]*origin)}
+	return &origins{log: log, codec: codec, known: make(map[string]*origin), limit: originMemory}
 }
 
 // see takes the conversation of f on, if f is the next event of one that is
@@ -140,7 +141,7 @@ func (m *origins) keep(stream string, o *origin) {
 		m.size -= was.size()
 	}
 	size := o.size()
-	if m.size+size > originMemory {
+	if m.size+size > m.limit {
 		clear(m.known)
 		m.size = 0
 	}
