@@ -25,3 +25,16 @@ const InboxCache = inboxCache
 
 // ExpiryBatch is the bound of one step of the expirer.
 const ExpiryBatch = expiryBatch
+
+// SetOriginLimit bounds what p remembers of conversations, once it is loaded,
+// otherwise than it does itself.
+func (p *Plan) SetOriginLimit(bytes int) { p.origins.limit = bytes }
+
+// Origins returns how many conversations p remembers for filters, how many bytes
+// it thinks that takes, and how many it takes.
+func (p *Plan) Origins() (known, counted, size int) {
+	for _, o := range p.origins.known {
+		size += o.size()
+	}
+	return len(p.origins.known), p.origins.size, size
+}

@@ -2,6 +2,7 @@ package webhooks_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -107,11 +108,25 @@ func TestWhatAnEndpointAsksFor(t *testing.T) {
 	if err := webhooks.CheckEvents(d, facts, []string{"*", "conversation.*", "contact.created", "BigBang"}); err != nil {
 		t.Error(err)
 	}
-	for i, bad := range []string{"conversation.exploded", "BigBangs", "", "nothing.*", "conversation"} {
+	for i, bad := range []string{
+		"conversation.exploded", "BigBangs", "", "nothing.*", "conversation", "endpoint.deleted", "endpoint.*", "conversation.message_*",
+	} {
 		err := webhooks.CheckEvents(d, facts, append(strings.Split(strings.Repeat("*", i), ""), bad))
 		var f *domain.FieldError
-		if !errors.As(err, &f) || !strings.HasPrefix(f.Field, "events[") {
+		if !errors.As(err, &f) || f.Field != fmt.Sprintf("events[%d]", i) {
 			t.Errorf("%q: got %v", bad, err)
+			continue
+		}
+		// Each name on the list is one that can be asked for.
+		_, list, _ := strings.Cut(f.Rule, ": ")
+		names := strings.Split(list, ", ")
+		if err := webhooks.CheckEvents(d, facts, names); err != nil || slices.Contains(names, bad) {
+			t.Errorf("%q: the list %q has %v", bad, names, err)
+		}
+		for _, name := range []string{"*", "BigBang", "conversation.*", "contact.*", "conversation.created", "contact.erased"} {
+			if !slices.Contains(names, name) {
+				t.Errorf("%q: the list %q does not have %s", bad, names, name)
+			}
 		}
 	}
 	for _, c := range []struct {

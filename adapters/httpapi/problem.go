@@ -262,6 +262,9 @@ func (p *Problem) pointTo(errs []error) {
 		}
 		if e.Message == validation.MsgUnexpectedProperty {
 			p.Code, e.Message = "unknown_field", "there is no such field"
+			if strings.HasPrefix(e.Location, "body.filters.") {
+				e.Message = "there is no such filter; those there are: " + filterNames
+			}
 		}
 		if len(e.Location) > maxLocation {
 			e.Location = strings.ToValidUTF8(e.Location[:maxLocation], "") + "…"
