@@ -104,7 +104,8 @@ func (c Conversation) Evolve(r *eventstore.Recorded, e conversation.Event) Conve
 	case conversation.Reopened:
 		c.Status, c.ClosedType, c.ClosedAt = conversation.Open, "", nil
 	case conversation.Assigned:
-		c.Assignee = &e.Agent
+		agent := e.Agent // or the whole event would stay in memory
+		c.Assignee = &agent
 	case conversation.Unassigned:
 		c.Assignee = nil
 	case conversation.AttributesChanged:
@@ -161,7 +162,7 @@ type History struct {
 	Agent        *domain.Person       // the agent or bot who last took the conversation or wrote in it
 	Closings     int                  // how often it has been closed
 
-	text      int                   // bytes of text in Messages
+	held      held
 	fragments map[string]*fragments // by dialect
 }
 
@@ -172,14 +173,27 @@ func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
 	switch e := e.(type) {
 	case conversation.Created:
 		h.Opened = e
+		h.held.opened = heapOfOpened(&h.Opened)
 	case conversation.MessagePosted:
 		h.Messages = append(h.Messages, NewMessage(r, e))
-		h.text += len(e.Text)
+		h.held.messages += heapOfMessage(&h.Messages[len(h.Messages)-1])
 		if e.Author.Role == domain.Agent || e.Author.Role == domain.Bot {
-			h.Agent = &e.Author
+			author := e.Author // or the whole event would stay in memory
+			h.Agent = &author
+			h.held.agent = personSize // what it points to is the message's
 		}
 	case conversation.Assigned:
-		h.Agent = &e.Agent
+		h.Agent = h.Conversation.Assignee
+		h.held.assignee, h.held.agent = personSize+heapOfPerson(h.Agent), 0
+	case conversation.Unassigned:
+		if h.held.agent == 0 { // it was the assignee, and is nobody else now
+			h.held.agent = h.held.assignee
+		}
+		h.held.assignee = 0
+	case conversation.AttributesChanged:
+		h.held.changed = h.heapOfChanged()
+	case conversation.CustomerUpdated:
+		h.held.customer = heapOfPerson(&h.Conversation.Customer)
 	case conversation.Closed:
 		h.Closings++
 	case conversation.MessageEdited:
@@ -187,7 +201,6 @@ func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
 	case conversation.MessageDeleted:
 		h.replace(e.MessageID, func(m Message) Message { return m.Deleted(r.Time) })
 	case conversation.Reopened, conversation.StatusChanged,
-		conversation.Unassigned, conversation.AttributesChanged, conversation.CustomerUpdated,
 		conversation.TypingStarted, conversation.TypingStopped,
 		conversation.Read, conversation.MessagePlayed, conversation.ActivityRecorded:
 		// What they change is the conversation's own.
@@ -200,9 +213,9 @@ func (h *History) replace(id string, change func(Message) Message) {
 	// From the end: what is edited is nearly always new.
 	for i := len(h.Messages) - 1; i >= 0; i-- {
 		if h.Messages[i].ID == id {
-			h.text -= len(h.Messages[i].Text)
+			h.held.messages -= heapOfMessage(&h.Messages[i])
 			h.Messages[i] = change(h.Messages[i])
-			h.text += len(h.Messages[i].Text)
+			h.held.messages += heapOfMessage(&h.Messages[i])
 			for _, f := range h.fragments {
 				f.replace(i, &h.Messages[i])
 			}
@@ -254,28 +267,20 @@ func (s Snapshot) History() *History {
 	return h
 }
 
-// Size is a rough count of the bytes that the history holds in memory. It costs
-// the same for any length.
-func (h *History) Size() int {
-	const perMessage, perConversation = 512, 2048 // the structs and their small strings
-	n := perConversation + perMessage*len(h.Messages) + h.text
-	for _, f := range h.fragments {
-		n += cap(f.bytes)
-	}
-	return n
-}
-
 // fragments are the messages of a history as one Fragment writes them.
 type fragments struct {
 	fragment Fragment
 	bytes    []byte // every item behind the separator: ,{…},{…}
 	ends     []int  // ends[i] is where the item of message i ends; an item may be empty
+	items    []int  // items[i] is how many items of messages 0…i are not empty
 }
 
 // add appends the item of the next message.
 func (f *fragments) add(m *Message) {
+	start, items := len(f.bytes), f.before(len(f.items))
 	f.bytes = f.appendItem(f.bytes, m)
 	f.ends = append(f.ends, len(f.bytes))
+	f.items = append(f.items, items+isItem(start, len(f.bytes)))
 }
 
 // replace writes the item of message i anew, if it was written: what follows is
@@ -289,7 +294,16 @@ func (f *fragments) replace(i int, m *Message) {
 	f.bytes = slices.Replace(f.bytes, start, end, item...)
 	for j := i; j < len(f.ends); j++ {
 		f.ends[j] += len(item) - (end - start)
+		f.items[j] += isItem(0, len(item)) - isItem(start, end)
 	}
+}
+
+// isItem is how many items lie between two places where one may: one or none.
+func isItem(start, end int) int {
+	if start == end {
+		return 0
+	}
+	return 1
 }
 
 func (f *fragments) appendItem(dst []byte, m *Message) []byte {
@@ -308,6 +322,38 @@ func (f *fragments) start(i int) int {
 		return 0
 	}
 	return f.ends[i-1]
+}
+
+// before is how many items stand before that of message i.
+func (f *fragments) before(i int) int {
+	if i == 0 {
+		return 0
+	}
+	return f.items[i-1]
+}
+
+// nth returns the index of the message whose item is the nth, counted from 1.
+func (f *fragments) nth(n int) int {
+	i, _ := slices.BinarySearch(f.items, n)
+	return i
+}
+
+// from returns the index of the message that the newest items begin with: at
+// most last of them, and at most maxBytes bytes.
+func (f *fragments) from(last, maxBytes int) int {
+	from, count := 0, f.before(len(f.items))
+	if last >= 0 && last <= count {
+		from = f.nth(count - last + 1)
+	}
+	if over := len(f.bytes) - maxBytes; maxBytes > 0 && over > 0 && count > 0 {
+		// The items up to this message's begin within what is too much. They are
+		// left out, but for the newest of all.
+		i, _ := slices.BinarySearch(f.ends, over)
+		if out := min(f.before(i+1), count-1); out > 0 {
+			from = max(from, f.nth(out)+1)
+		}
+	}
+	return from
 }
 
 // A Fragment is one way to write messages one after the other. Those of a
@@ -343,19 +389,9 @@ func (h *History) Items(fr *Fragment, last, maxBytes int) Items {
 	for i := len(f.ends); i < len(h.Messages); i++ {
 		f.add(&h.Messages[i])
 	}
-	from, count := len(f.ends), 0
-	for from > 0 && (last < 0 || count < last) {
-		start, end := f.start(from-1), f.ends[from-1]
-		if end > start {
-			if maxBytes > 0 && count > 0 && len(f.bytes)-start > maxBytes {
-				break
-			}
-			count++
-		}
-		from--
-	}
-	items := Items{From: from, Count: count}
-	if count > 0 {
+	from := f.from(last, maxBytes)
+	items := Items{From: from, Count: f.before(len(f.items)) - f.before(from)}
+	if items.Count > 0 {
 		items.Bytes = slices.Clip(f.bytes[f.start(from)+len(fr.Separator):])
 	}
 	return items
