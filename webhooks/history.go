@@ -271,39 +271,34 @@ func (s Snapshot) History() *History {
 type fragments struct {
 	fragment Fragment
 	bytes    []byte // every item behind the separator: ,{…},{…}
-	ends     []int  // ends[i] is where the item of message i ends; an item may be empty
-	items    []int  // items[i] is how many items of messages 0…i are not empty
+	marks    []mark
 }
+
+// A mark is where the item of a message ends, and how many items there are up to
+// it: a message may have none.
+type mark struct{ end, count int }
 
 // add appends the item of the next message.
 func (f *fragments) add(m *Message) {
-	start, items := len(f.bytes), f.before(len(f.items))
+	before := f.before(len(f.marks))
 	f.bytes = f.appendItem(f.bytes, m)
-	f.ends = append(f.ends, len(f.bytes))
-	f.items = append(f.items, items+isItem(start, len(f.bytes)))
+	f.marks = append(f.marks, mark{len(f.bytes), before.count + items(len(f.bytes)-before.end)})
 }
 
 // replace writes the item of message i anew, if it was written: what follows is
 // moved and not encoded again.
 func (f *fragments) replace(i int, m *Message) {
-	if i >= len(f.ends) {
+	if i >= len(f.marks) {
 		return
 	}
 	item := f.appendItem(nil, m)
-	start, end := f.start(i), f.ends[i]
+	start, end := f.before(i).end, f.marks[i].end
 	f.bytes = slices.Replace(f.bytes, start, end, item...)
-	for j := i; j < len(f.ends); j++ {
-		f.ends[j] += len(item) - (end - start)
-		f.items[j] += isItem(0, len(item)) - isItem(start, end)
+	longer, more := len(item)-(end-start), items(len(item))-items(end-start)
+	for j := i; j < len(f.marks); j++ {
+		f.marks[j].end += longer
+		f.marks[j].count += more
 	}
-}
-
-// isItem is how many items lie between two places where one may: one or none.
-func isItem(start, end int) int {
-	if start == end {
-		return 0
-	}
-	return 1
 }
 
 func (f *fragments) appendItem(dst []byte, m *Message) []byte {
@@ -317,44 +312,17 @@ func (f *fragments) appendItem(dst []byte, m *Message) []byte {
 	return dst
 }
 
-func (f *fragments) start(i int) int {
+// before returns the mark of the message before message i.
+func (f *fragments) before(i int) mark {
 	if i == 0 {
-		return 0
+		return mark{}
 	}
-	return f.ends[i-1]
+	return f.marks[i-1]
 }
 
-// before is how many items stand before that of message i.
-func (f *fragments) before(i int) int {
-	if i == 0 {
-		return 0
-	}
-	return f.items[i-1]
-}
-
-// nth returns the index of the message whose item is the nth, counted from 1.
-func (f *fragments) nth(n int) int {
-	i, _ := slices.BinarySearch(f.items, n)
-	return i
-}
-
-// from returns the index of the message that the newest items begin with: at
-// most last of them, and at most maxBytes bytes.
-func (f *fragments) from(last, maxBytes int) int {
-	from, count := 0, f.before(len(f.items))
-	if last >= 0 && last <= count {
-		from = f.nth(count - last + 1)
-	}
-	if over := len(f.bytes) - maxBytes; maxBytes > 0 && over > 0 && count > 0 {
-		// The items up to this message's begin within what is too much. They are
-		// left out, but for the newest of all.
-		i, _ := slices.BinarySearch(f.ends, over)
-		if out := min(f.before(i+1), count-1); out > 0 {
-			from = max(from, f.nth(out)+1)
-		}
-	}
-	return from
-}
+// items returns how many items of a message have so many bytes together: one, or
+// none if there are no bytes.
+func items(bytes int) int { return min(bytes, 1) }
 
 // A Fragment is one way to write messages one after the other. Those of a
 // history are kept under its Key, which names the dialect and, if that writes
@@ -370,13 +338,15 @@ type Fragment struct {
 // Items are encoded messages, ready to stand between the brackets of an array.
 type Items struct {
 	Bytes []byte // {…},{…}; not to be changed
-	From  int    // index of the first message that may be in it; those before were cut off
 	Count int    // how many items there are
+	From  int    // index of the message that the first of them is
+	Left  int    // how many older items were left out
 }
 
 // Items returns the newest messages as fr writes them: at most last of them (all
 // if negative) and at most maxBytes bytes (no bound if 0), but for a single
-// message that is larger. A message that is left out does not count.
+// message that is larger. A message that is left out does not count. Beside what
+// is new since the last call, the cost hardly hangs on the length.
 func (h *History) Items(fr *Fragment, last, maxBytes int) Items {
 	f := h.fragments[fr.Key]
 	if f == nil {
@@ -386,15 +356,26 @@ func (h *History) Items(fr *Fragment, last, maxBytes int) Items {
 		}
 		h.fragments[fr.Key] = f
 	}
-	for i := len(f.ends); i < len(h.Messages); i++ {
+	for i := len(f.marks); i < len(h.Messages); i++ {
 		f.add(&h.Messages[i])
 	}
-	from := f.from(last, maxBytes)
-	items := Items{From: from, Count: f.before(len(f.items)) - f.before(from)}
-	if items.Count > 0 {
-		items.Bytes = slices.Clip(f.bytes[f.start(from)+len(fr.Separator):])
+	all, left := f.before(len(f.marks)).count, 0
+	if last >= 0 {
+		left = max(all-last, 0)
 	}
-	return items
+	if bound := len(f.bytes) - maxBytes; maxBytes > 0 && bound > 0 {
+		// The item in which the bound falls is left out.
+		i, _ := slices.BinarySearchFunc(f.marks, bound, func(m mark, end int) int { return m.end - end })
+		left = max(left, min(f.marks[i].count, all-1))
+	}
+	if left == all {
+		return Items{From: len(f.marks), Left: left}
+	}
+	from, _ := slices.BinarySearchFunc(f.marks, left+1, func(m mark, count int) int { return m.count - count })
+	return Items{
+		Bytes: slices.Clip(f.bytes[f.before(from).end+len(fr.Separator):]),
+		Count: all - left, From: from, Left: left,
+	}
 }
 
 // OpenAttributes returns the attributes that are not addressed to one format:

@@ -15,6 +15,7 @@ const (
 	personSize     = int(unsafe.Sizeof(domain.Person{}))
 	attributeSize  = int(unsafe.Sizeof(domain.Attribute{}))
 	attachmentSize = int(unsafe.Sizeof(conversation.Attachment{}))
+	markSize       = int(unsafe.Sizeof(mark{}))
 	stringSize     = int(unsafe.Sizeof(""))
 	// fragmentsSize is a fragments with its place in the map, the map included.
 	fragmentsSize = int(unsafe.Sizeof(fragments{})) + 256
@@ -42,7 +43,7 @@ func (n *held) sum() int {
 func (h *History) Size() int {
 	n := historySize + h.held.sum() + messageSize*cap(h.Messages) + 8*cap(h.Attention.Unread)
 	for _, f := range h.fragments {
-		n += fragmentsSize + cap(f.bytes) + 8*cap(f.ends) + 8*cap(f.items)
+		n += fragmentsSize + cap(f.bytes) + markSize*cap(f.marks)
 	}
 	return n
 }
