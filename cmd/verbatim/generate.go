@@ -118,11 +118,20 @@ func dialectFiles(dialects *webhooks.Dialects) (map[string]string, error) {
 	return files, nil
 }
 
+// sharedFields is from how many members on an object is listed once in a page,
+// and named from then on. Most events bear the same conversation: with all of it
+// in every table nobody would find what makes them differ.
+const sharedFields = 3
+
+// A place is where an object is listed in the page of a dialect.
+type place struct{ event, path string }
+
 // dialectDocs is the page of a dialect: its guide, and then each event with what
 // is in its body.
 func dialectDocs(d webhooks.Dialect) string {
 	bare, _, _ := strings.Cut(d.Name(), "@")
 	types := d.Vocabulary()
+	listed := make(map[string]place)
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n<!-- Made by `make generate` from webhooks/dialect/%s. -->\n\n%s\n\n", d.Name(), bare, strings.TrimSpace(d.Guide()))
 	b.WriteString("## Events\n\n| event | made of | |\n|---|---|---|\n")
@@ -144,13 +153,40 @@ func dialectDocs(d webhooks.Dialect) string {
 			fmt.Fprintf(&b, " The body: %s", t.Body.About)
 		}
 		b.WriteString("\n\n| member | type | may be | |\n|---|---|---|---|\n")
-		for _, f := range shape.Fields(&t.Body) {
-			fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.Path, cell(typeDocs(f.Shape)), mayBe(f), cell(f.Shape.About))
-		}
+		writeFields(&b, t, listed)
 		fmt.Fprintf(&b, "\nIts JSON Schema: [%s.json](../%s/%s/%s.json). A body:\n\n```json\n%s\n```\n",
 			t.Name, schemaFolder, d.Name(), t.Name, bytes.TrimSpace(t.Sample))
 	}
 	return b.String()
+}
+
+// writeFields writes a row for everything in the body of an event. What is
+// listed already is not listed again.
+func writeFields(b *strings.Builder, t *webhooks.EventType, listed map[string]place) {
+	fields := shape.Fields(&t.Body)
+	for i := 0; i < len(fields); i++ {
+		f := fields[i]
+		docs := typeDocs(f.Shape)
+		if inside := shape.Fields(f.Shape); len(inside) >= sharedFields {
+			var all strings.Builder
+			for _, in := range inside {
+				writeField(&all, in, typeDocs(in.Shape))
+			}
+			switch at, known := listed[all.String()]; {
+			case !known:
+				listed[all.String()] = place{t.Name, f.Path}
+			case at.event == t.Name:
+				docs, i = docs+", as `"+at.path+"`", i+len(inside)
+			default:
+				docs, i = fmt.Sprintf("%s, as `%s` of [%s](#%s)", docs, at.path, at.event, anchor(at.event)), i+len(inside)
+			}
+		}
+		writeField(b, f, docs)
+	}
+}
+
+func writeField(b *strings.Builder, f shape.Field, docs string) {
+	fmt.Fprintf(b, "| `%s` | %s | %s | %s |\n", f.Path, cell(docs), mayBe(f), cell(f.Shape.About))
 }
 
 // anchor is how GitHub names a heading.
