@@ -207,7 +207,7 @@ func appendHistory(dst []byte, version int64, h *webhooks.History, v webhooks.Vi
 	dst = strconv.AppendInt(dst, version, 10)
 	dst = append(dst, `,"items":[`...)
 	dst = append(dst, items.Bytes...)
-	if items.Count > 0 && items.From > 0 {
+	if items.Count > 0 && items.Left > 0 {
 		dst = append(dst, `],"truncated":true,"next":"/v1/conversations/`...)
 		dst = append(dst, h.Conversation.ID...)
 		dst = append(dst, `/messages?before=`...)
