@@ -269,7 +269,7 @@ func (h *History) Size() int {
 type fragments struct {
 	fragment Fragment
 	bytes    []byte // every item behind the separator: ,{…},{…}
-	marks   []mark
+	marks    []mark
 }
 
 // A mark is where the item of a message ends, and how many items there are up to
