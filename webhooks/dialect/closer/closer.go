@@ -131,7 +131,7 @@ func (*Dialect) AppendBody(dst []byte, p *webhooks.PublicEvent) ([]byte, error) 
 	c := &h.Conversation
 	var items webhooks.Items
 	if _, ok := f.Event.(conversation.Closed); ok {
-		items = h.Items(&messages, -1, 0)
+		items = h.Items(&webhooks.Fragment{Key: Name, Separator: ",", Append: appendMessage}, -1, 0)
 	}
 	dst = slices.Grow(dst, frame+len(items.Bytes))
 	dst = append(dst, `{"customer":`...)
@@ -252,9 +252,6 @@ func appendAssignee(dst []byte, p *domain.Person) []byte {
 	dst = strconv.AppendBool(dst, p.IsBot)
 	return append(dst, '}')
 }
-
-// messages is how a history stands in messageHistory.
-var messages = webhooks.Fragment{Key: Name, Separator: ",", Append: appendMessage}
 
 // The roles of an author. Agents, bots and the system are all advisers: a third
 // role would break receivers that know two.
