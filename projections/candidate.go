@@ -74,6 +74,8 @@ func (c *candidate) pass(filters *endpoint.Filters) bool {
 		return filters.PassMessage(e.Author.Role, e.Private)
 	case conversation.TypingStopped:
 		return filters.PassMessage(e.Author.Role, e.Private)
+	case conversation.MessagePlayed:
+		return !e.Private || !filters.HidesNotes()
 	case conversation.ActivityRecorded:
 		switch e.Kind {
 		case conversation.ProductPurchased:

@@ -218,7 +218,7 @@ func TestNotesStayIn(t *testing.T) {
 		conversation.MessageEdited{MessageID: "c", Previous: "an answer", Text: "a better answer", By: arya},
 		conversation.MessageDeleted{MessageID: "d", Private: true, By: arya},
 		conversation.TypingStarted{Author: arya, Private: true}, conversation.TypingStopped{Author: arya, Private: true},
-		note("e", secrets[3]), conversation.MessagePlayed{MessageID: "e", Viewer: arya},
+		note("e", secrets[3]), conversation.MessagePlayed{MessageID: "e", Private: true, Viewer: arya},
 		conversation.MessageDeleted{MessageID: "a", By: arya}, conversation.Read{By: jon, UpTo: 13},
 		conversation.Closed{ClosedType: "solved", By: &arya},
 	)
@@ -238,7 +238,7 @@ func TestNotesStayIn(t *testing.T) {
 			}
 		}
 	}
-	if public != 16-7 { // notes: 3, their edits and deletions: 2, typing: 2
+	if public != 16-8 { // notes: 3, their edits and deletions: 2, typing: 2, a playing: 1
 		t.Errorf("%d events were sent without notes", public)
 	}
 	for _, said := range []string{"a question", "an answer", "a better answer"} {
@@ -468,6 +468,10 @@ func (g *rig) lets(t tester, f *endpoint.Filters, r *eventstore.Recorded) bool {
 		fallthrough
 	case "conversation.message_posted", "conversation.typing_started", "conversation.typing_stopped":
 		if len(f.AuthorRoles) > 0 && !slices.Contains(f.AuthorRoles, role) || f.Private != nil && *f.Private != data.Private {
+			return false
+		}
+	case "conversation.message_played":
+		if data.Private && f.Private != nil && !*f.Private {
 			return false
 		}
 	case "conversation.activity_recorded":
