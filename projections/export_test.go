@@ -10,14 +10,11 @@ func (t *Transcripts) Kept() (streams, size int) {
 	return len(t.streams), t.size
 }
 
-// SizeOf returns how large the histories of a stream are.
-func (t *Transcripts) SizeOf(stream string) (size int) {
+// SizeOf returns how large what is kept of a stream is.
+func (t *Transcripts) SizeOf(stream string) int {
 	tr := t.enter(stream)
 	defer t.leave(tr)
-	for _, s := range tr.cursors {
-		size += s.size()
-	}
-	return size
+	return tr.count()
 }
 
 // InboxCache is the bound of the rows that the inbox remembers.
@@ -25,3 +22,16 @@ const InboxCache = inboxCache
 
 // ExpiryBatch is the bound of one step of the expirer.
 const ExpiryBatch = expiryBatch
+
+// SetOriginLimit bounds what p remembers of conversations, once it is loaded,
+// otherwise than it does itself.
+func (p *Plan) SetOriginLimit(bytes int) { p.origins.limit = bytes }
+
+// Origins returns how many conversations p remembers for filters, how many bytes
+// it thinks that takes, and how many it takes.
+func (p *Plan) Origins() (known, counted, size int) {
+	for _, o := range p.origins.known {
+		size += o.size()
+	}
+	return len(p.origins.known), p.origins.size, size
+}

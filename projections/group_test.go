@@ -16,6 +16,7 @@ import (
 	"pgregory.net/rapid"
 
 	"verbatim/domain"
+	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
 	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
@@ -594,9 +595,30 @@ func (s *rows) dump() map[string]any {
 	return out
 }
 
+// drawSettings draws the settings of an endpoint.
+func drawSettings(t *rapid.T) endpoint.Settings {
+	one := func(name string, values ...[]string) []string {
+		return rapid.SampledFrom(append(values, nil, nil)).Draw(t, name)
+	}
+	return endpoint.Settings{
+		Dialect: rapid.SampledFrom([]string{"echo@1", "double@1"}).Draw(t, "dialect"),
+		Events:  rapid.SampledFrom([]([]string){{"*"}, {"*"}, {"conversation.created"}, {"conversation.message_*"}, {"second"}}).Draw(t, "events"),
+		History: rapid.SampledFrom([]string{"", "full", "none", "last:3"}).Draw(t, "history"),
+		Filters: endpoint.Filters{
+			Inboxes: one("inboxes", []string{"shop"}), Channels: one("channels", []string{"web"}),
+			Labels: one("labels", []string{"vip"}, []string{"new", "late"}),
+			AuthorRoles: rapid.SampledFrom([][]domain.Role{nil, nil, {domain.Agent}, {domain.Customer, domain.Bot}}).
+				Draw(t, "roles"),
+			Private:    rapid.SampledFrom([]*bool{nil, nil, new(true), new(false)}).Draw(t, "private"),
+			ProductIDs: one("products", []string{"17"}, []string{"a"}), FormIDs: one("forms", []string{"7"}),
+		},
+	}
+}
+
 // drawLog fills a log at random: conversations that go on beside each other,
-// and endpoints that come, change and go.
-func (g *rig) drawLog(t *rapid.T) {
+// somebody who opens the widget, and endpoints that come, change and go, or are
+// there from the start and stay as they are.
+func (g *rig) drawLog(t *rapid.T, steady bool) {
 	type conv struct {
 		stream string
 		*talk
@@ -614,8 +636,21 @@ func (g *rig) drawLog(t *rapid.T) {
 	for range rapid.IntRange(1, 3).Draw(t, "endpoints") {
 		ends = append(ends, &end{stream: g.stream("endpoint")})
 	}
+	if steady {
+		for _, e := range ends {
+			g.add(t, e.stream, registered(drawSettings(t)))
+		}
+	}
+	widget := g.stream("contact")
 	for range rapid.IntRange(1, 60).Draw(t, "commands") {
-		if rapid.IntRange(0, 6).Draw(t, "kind") > 0 {
+		kind := rapid.IntRange(0, 7).Draw(t, "kind")
+		if kind == 7 {
+			g.add(t, widget, contact.WidgetTriggered{
+				Contact: jon, Inbox: domain.Inbox{ID: rapid.SampledFrom([]string{"", "shop", "site"}).Draw(t, "widget")},
+			})
+			continue
+		}
+		if kind > 0 || steady {
 			c := rapid.SampledFrom(convs).Draw(t, "conversation")
 			if events := c.next(t); len(events) > 0 {
 				g.add(t, c.stream, events...)
@@ -626,11 +661,7 @@ func (g *rig) drawLog(t *rapid.T) {
 		if e.deleted {
 			continue
 		}
-		settings := endpoint.Settings{
-			Dialect: rapid.SampledFrom([]string{"echo@1", "double@1"}).Draw(t, "dialect"),
-			Events:  rapid.SampledFrom([]([]string){{"*"}, {"conversation.created"}, {"conversation.message_*"}, {"second"}}).Draw(t, "events"),
-		}
-		settings.Filters.Channels = rapid.SampledFrom([]([]string){nil, {"web"}, {"mail"}}).Draw(t, "channels")
+		settings := drawSettings(t)
 		var event domain.Event = registered(settings)
 		if e.version > 0 {
 			event = rapid.SampledFrom([]domain.Event{
@@ -655,7 +686,7 @@ func TestRowsFollowFromTheLog(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		g := newRig()
-		g.drawLog(t)
+		g.drawLog(t, false)
 		catchUp(t, g.all(nil))
 		want := g.store.dump()
 

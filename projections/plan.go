@@ -1,19 +1,15 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
 
-	"verbatim/domain/conversation"
 	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
 	"verbatim/webhooks"
 )
-
-// originCache bounds the conversations whose inbox and channel are remembered
-// for filters; an entry is two short strings.
-const originCache = 16_384
 
 // Plan turns events into deliveries: one for each event, endpoint that wants
 // it, and name that the endpoint's dialect has for it. It remembers the
@@ -25,10 +21,31 @@ type Plan struct {
 	store     Store
 	dialects  *webhooks.Dialects
 	endpoints map[string]EndpointRow    // by stream
-	accounts  map[string][]EndpointRow  // those that are not deleted, by account
-	origins   map[string][2]string      // inbox and channel by stream
+	accounts  map[string]*planAccount   // by id; those that have endpoints
+	origins   *origins                  // of conversations
+	words     []spoken                  // room for those of a candidate
 	committed func([]webhooks.Delivery) // told of what was planned, after its commit
 	planned   []webhooks.Delivery
+}
+
+// A planAccount is what the plan asks of an account for each of its events.
+type planAccount struct {
+	targets []planTarget // those that are not deleted, as they were registered
+	origins bool         // some of them filter by conversations
+	labels  bool         // by their labels, that is
+}
+
+// A planTarget is an endpoint with what follows from its settings.
+type planTarget struct {
+	id      string
+	number  int64
+	events  []string
+	filters *endpoint.Filters // nil if there are none
+	dialect webhooks.Dialect
+	fault   error  // why there is no dialect
+	view    string // of its deliveries
+
+	ordering string
 }
 
 // NewPlan returns the webhook plan. committed, if not nil, is told of planned
@@ -47,7 +64,7 @@ func (*Plan) Name() string { return "webhooks" }
 // where it stands.
 func (p *Plan) Load(ctx context.Context, checkpoint int64) error {
 	p.endpoints = make(map[string]EndpointRow)
-	p.origins = make(map[string][2]string)
+	p.origins = newOrigins(p.log, p.codec)
 	p.planned = nil
 	parked, err := p.store.Parked(ctx)
 	if err != nil {
@@ -125,15 +142,47 @@ func (p *Plan) streams(ctx context.Context, checkpoint int64, parked []Parked) (
 }
 
 func (p *Plan) index() {
-	p.accounts = make(map[string][]EndpointRow)
+	p.accounts = make(map[string]*planAccount)
 	for _, row := range p.endpoints {
-		if row.ID != "" && !row.Deleted {
-			p.accounts[row.Account.ID] = append(p.accounts[row.Account.ID], row)
+		if row.ID == "" || row.Deleted {
+			continue
 		}
+		account := p.accounts[row.Account.ID]
+		if account == nil {
+			account = &planAccount{}
+			p.accounts[row.Account.ID] = account
+		}
+		account.targets = append(account.targets, p.target(&row))
+		account.origins = account.origins || row.Settings.Filters.AboutConversations()
+		account.labels = account.labels || len(row.Settings.Filters.Labels) > 0
 	}
-	for _, rows := range p.accounts {
-		slices.SortFunc(rows, func(a, b EndpointRow) int { return int(a.Number - b.Number) })
+	for _, account := range p.accounts {
+		slices.SortFunc(account.targets, func(a, b planTarget) int { return cmp.Compare(a.number, b.number) })
 	}
+}
+
+func (p *Plan) target(row *EndpointRow) planTarget {
+	t := planTarget{id: row.ID, number: row.Number, events: row.Settings.Events, view: viewOf(&row.Settings), ordering: row.Settings.Ordering}
+	if filters := row.Settings.Filters; !filters.Empty() {
+		t.filters = &filters
+	}
+	if t.dialect, t.fault = p.dialects.Find(row.Settings.Dialect); t.fault != nil {
+		t.fault = fmt.Errorf("endpoint %s: %w", row.ID, t.fault)
+	}
+	return t
+}
+
+// viewOf returns how much of a conversation an endpoint is shown. One that is
+// sent no private notes is not to find them in histories either.
+func viewOf(s *endpoint.Settings) string {
+	if !s.Filters.HidesNotes() {
+		return s.History
+	}
+	last, err := endpoint.ParseHistory(s.History)
+	if err != nil {
+		return s.History // which no body can be made of: each delivery will say so
+	}
+	return webhooks.View{Last: last, Notes: false}.String()
 }
 
 // Settle hands on what was committed.
@@ -151,75 +200,59 @@ func (p *Plan) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error {
 		p.index()
 		return nil
 	}
-	at := len(rows.Deliveries)
-	for _, ep := range p.accounts[f.Recorded.Account] {
-		if ep.Number > f.Position {
-			continue // f was parked when the endpoint was registered: it is older
+	account := p.accounts[f.Recorded.Account]
+	if account == nil {
+		return nil
+	}
+	c := candidate{Fact: f, account: account, words: p.words[:0]}
+	if account.origins {
+		if _, ok := conversationFact(f); ok {
+			p.origins.see(f)
 		}
-		if err := p.plan(ctx, f, ep, rows); err != nil {
+	}
+	at := len(rows.Deliveries)
+	for i := range account.targets {
+		if account.targets[i].number > f.Position {
+			break // f was parked when the endpoint was registered: it is older
+		}
+		if err := p.plan(ctx, &c, &account.targets[i], rows); err != nil {
 			return err
 		}
 	}
-	p.planned = append(p.planned, rows.Deliveries[at:]...)
+	p.words = c.words
+	if p.committed != nil {
+		p.planned = append(p.planned, rows.Deliveries[at:]...)
+	}
 	return nil
 }
 
-func (p *Plan) plan(ctx context.Context, f webhooks.Fact, ep EndpointRow, rows *Rows) error {
-	dialect, err := p.dialects.Find(ep.Settings.Dialect)
-	if err != nil {
-		return fmt.Errorf("endpoint %s: %w", ep.ID, err)
+func (p *Plan) plan(ctx context.Context, c *candidate, t *planTarget, rows *Rows) error {
+	if t.fault != nil {
+		return t.fault
 	}
-	for _, word := range dialect.Words(f.Event) {
-		if !webhooks.Wants(ep.Settings.Events, f.Type, word) {
+	asked := false
+	for _, word := range c.wordsOf(t.dialect) {
+		if !webhooks.Wants(t.events, c.Type, word) {
 			continue
 		}
-		pass, err := p.pass(ctx, f, ep.Settings.Filters)
-		if err != nil {
-			return err
-		}
-		if !pass {
-			return nil
+		if t.filters != nil && !asked {
+			pass, err := p.pass(ctx, c, t.filters)
+			if err != nil {
+				return err
+			}
+			if !pass {
+				return nil
+			}
+			asked = true
 		}
 		d := webhooks.Delivery{
-			ID: webhooks.DeliveryID(ep.ID, f.ID, word.Name), WebhookID: webhooks.ID(ep.ID, f.ID, word.Name),
-			EndpointID: ep.ID, Account: f.Recorded.Account, Stream: f.Stream, Position: f.Position, Version: f.Version,
-			EventID: f.ID, Event: f.Type, Name: word.Name, Dialect: dialect.Name(), History: ep.Settings.History,
-			State: webhooks.Pending, DueAt: f.Time, CreatedAt: f.Time,
+			ID: webhooks.DeliveryID(t.id, c.ID, word.Name), WebhookID: webhooks.ID(t.id, c.ID, word.Name),
+			EndpointID: t.id, Account: c.Recorded.Account, Stream: c.Stream, Position: c.Position, Version: c.Version,
+			EventID: c.ID, Event: c.Type, Name: word.Name, Dialect: t.dialect.Name(), History: t.view,
+			State: webhooks.Pending, DueAt: c.Time, CreatedAt: c.Time,
 		}
-		d.Lane = webhooks.LaneOf(ep.Settings, &d)
+		d.Lane = webhooks.LaneOf(t.ordering, &d)
 		rows.Deliveries = append(rows.Deliveries, d)
 	}
 	return nil
-}
-
-// pass reports whether the filters let the conversation of f through. Where it
-// came in is said by its first event.
-func (p *Plan) pass(ctx context.Context, f webhooks.Fact, filters endpoint.Filters) (bool, error) {
-	if len(filters.Inboxes) == 0 && len(filters.Channels) == 0 {
-		return true, nil
-	}
-	if _, ok := conversationFact(f); !ok {
-		return true, nil
-	}
-	origin, known := p.origins[f.Stream]
-	if !known {
-		for r, err := range p.log.ReadStream(ctx, f.Stream, 0) {
-			if err != nil {
-				return false, err
-			}
-			event, err := p.codec.Decode(&r)
-			if err != nil {
-				return false, err
-			}
-			if created, ok := event.(conversation.Created); ok {
-				origin = [2]string{created.Inbox.ID, created.Channel}
-			}
-			break
-		}
-		if len(p.origins) >= originCache {
-			clear(p.origins)
-		}
-		p.origins[f.Stream] = origin
-	}
-	return filters.Pass(origin[0], origin[1]), nil
 }

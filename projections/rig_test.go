@@ -413,11 +413,17 @@ func (c *talk) next(t *rapid.T) []domain.Event {
 		c.state = conversation.Evolve(c.state, e)
 		switch e := e.(type) {
 		case conversation.MessagePosted:
-			c.messages = append(c.messages, conversation.Message{ID: e.MessageID, AuthorID: e.Author.ID, Text: e.Text})
+			c.messages = append(c.messages, conversation.Message{
+				ID: e.MessageID, AuthorID: e.Author.ID, Text: e.Text, Private: e.Private,
+				Playable: conversation.Playable(e.Author.Role, e.ContentType, e.Attachments),
+			})
 		case conversation.MessageEdited:
 			c.message(e.MessageID).Text = e.Text
 		case conversation.MessageDeleted:
 			c.message(e.MessageID).Deleted = true
+		case conversation.MessagePlayed:
+			m := c.message(e.MessageID)
+			m.PlayedBy = append(m.PlayedBy, e.Viewer.ID)
 		}
 	}
 	return out
@@ -431,8 +437,10 @@ func (c *talk) message(id string) *conversation.Message {
 func (c *talk) draw(t *rapid.T) conversation.Command {
 	if c.state.Status == "" {
 		return conversation.Create{
-			Account: domain.Account{ID: "default", Number: 1}, Inbox: domain.Inbox{ID: "shop", Number: 1}, Channel: "web",
-			Customer: jon, Attributes: domain.Attributes{{Key: "referer", Value: json.RawMessage(`"a"`)}},
+			Account: domain.Account{ID: "default", Number: 1},
+			Inbox:   domain.Inbox{ID: rapid.SampledFrom([]string{"shop", "site"}).Draw(t, "inbox"), Number: 1},
+			Channel: rapid.SampledFrom([]string{"web", "mail"}).Draw(t, "channel"), Customer: jon,
+			Attributes: domain.Attributes{{Key: "referer", Value: json.RawMessage(`"a"`)}},
 		}
 	}
 	who := rapid.SampledFrom([]domain.Person{jon, arya, hal}).Draw(t, "who")
@@ -445,13 +453,15 @@ func (c *talk) draw(t *rapid.T) conversation.Command {
 	if len(c.messages) > 0 {
 		some = rapid.SampledFrom(c.messages).Draw(t, "message")
 	}
-	switch rapid.IntRange(0, 15).Draw(t, "command") {
+	switch rapid.IntRange(0, 18).Draw(t, "command") {
 	case 0:
 		return conversation.EditMessage{Message: some, Text: text, By: who}
 	case 1:
 		return conversation.DeleteMessage{Message: some, By: who}
 	case 2, 3:
-		return conversation.SetTyping{Author: who, On: rapid.Bool().Draw(t, "on")}
+		return conversation.SetTyping{
+			Author: who, On: rapid.Bool().Draw(t, "on"), Private: who.Role == domain.Agent && rapid.Bool().Draw(t, "private"),
+		}
 	case 4:
 		return conversation.ChangeStatus{To: rapid.SampledFrom([]conversation.Status{
 			conversation.Open, conversation.Pending, conversation.Resolved,
@@ -474,9 +484,23 @@ func (c *talk) draw(t *rapid.T) conversation.Command {
 		return conversation.Reopen{By: arya}
 	case 10:
 		return conversation.PlayMessage{Message: some, Viewer: who}
+	case 11, 12:
+		labels := rapid.SampledFrom([][]string{{"vip"}, {"late", "vip"}, {"new"}, {}}).Draw(t, "labels")
+		return conversation.ChangeAttributes{Labels: domain.Patch[[]string]{Set: true, Value: &labels}, By: &arya}
+	case 13:
+		return conversation.RecordActivity{
+			Kind: rapid.SampledFrom([]conversation.ActivityKind{
+				conversation.ProductPurchased, conversation.FormSubmitted, conversation.TaskCompleted,
+			}).Draw(t, "activity"),
+			Data: decoded[domain.Attributes]([]byte(rapid.SampledFrom([]string{
+				`{}`, `{"product_id":17,"form_id":"f"}`, `{"product":{"id":"17"}}`, `{"product_ids":["a",18]}`,
+				`{"products":[{"id":17},{"x":1},5,"17"]}`, `{"form":{"id":7}}`, `{"form":7,"product":"17","product_ids":17,"products":{"id":17}}`,
+			}).Draw(t, "data"))),
+		}
 	default:
 		return conversation.PostMessage{
 			MessageID: id, Author: who, Text: text, Private: who.Role == domain.Agent && rapid.Bool().Draw(t, "private"),
+			ContentType: rapid.SampledFrom([]string{"text", "audio"}).Draw(t, "content type"),
 		}
 	}
 }

@@ -110,11 +110,11 @@ type Lane struct {
 	Key        string
 }
 
-// LaneOf returns the key of the lane that a delivery to an endpoint with those
-// settings stands in: its stream, or itself alone if the endpoint does not want
+// LaneOf returns the key of the lane that a delivery to an endpoint with that
+// ordering stands in: its stream, or itself alone if the endpoint does not want
 // its deliveries in order.
-func LaneOf(s endpoint.Settings, d *Delivery) string {
-	if s.Ordering == endpoint.Unordered {
+func LaneOf(ordering string, d *Delivery) string {
+	if ordering == endpoint.Unordered {
 		return d.ID
 	}
 	return d.Stream

@@ -183,28 +183,42 @@ func versionOf(name string) int {
 	return n
 }
 
-// CheckEvents returns a *domain.FieldError for the first name that is neither
-// "*", nor a fact or a group of facts ("conversation.*"), nor one of the
-// dialect's own.
+// CheckEvents returns a *domain.FieldError, which lists what there is, for the
+// first name that is neither "*", nor one of the dialect's own, nor a fact or a
+// group of facts ("conversation.*") that endpoints are sent.
 func CheckEvents(d Dialect, facts map[string]domain.Event, names []string) error {
+	known := knownEvents(d, facts)
 	for i, n := range names {
-		group, isGroup := strings.CutSuffix(n, ".*")
-		_, isFact := facts[n]
-		known := n == endpoint.AllEvents || isFact || slices.Contains(EventNames(d), n)
-		if isGroup {
-			for f := range facts {
-				known = known || strings.HasPrefix(f, group+".")
-			}
-		}
-		if !known {
+		if !slices.Contains(known, n) {
 			return &domain.FieldError{
-				Field: fmt.Sprintf("events[%d]", i),
-				Rule: fmt.Sprintf("%q is not an event; use \"*\", a fact such as conversation.created, or one of %s: %s",
-					n, d.Name(), strings.Join(EventNames(d), ", ")),
+				Field: "events[" + strconv.Itoa(i) + "]",
+				Rule:  "is not an event of " + d.Name() + "; those there are: " + strings.Join(known, ", "),
 			}
 		}
 	}
 	return nil
+}
+
+// knownEvents returns everything that an endpoint can ask for: all, the
+// dialect's own names, groups of facts, and facts. Those of endpoints are
+// nobody else's business.
+func knownEvents(d Dialect, facts map[string]domain.Event) []string {
+	known := append([]string{endpoint.AllEvents}, EventNames(d)...)
+	var others []string
+	for name, e := range facts {
+		if _, internal := e.(endpoint.Event); internal {
+			continue
+		}
+		group, _, _ := strings.Cut(name, ".")
+		others = append(others, group+".*", name)
+	}
+	slices.Sort(others)
+	for _, name := range slices.Compact(others) {
+		if !slices.Contains(known, name) {
+			known = append(known, name)
+		}
+	}
+	return known
 }
 
 // EventNames returns the names of every event of a dialect, in the order of its

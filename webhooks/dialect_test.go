@@ -2,12 +2,14 @@ package webhooks_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"pgregory.net/rapid"
 
 	"verbatim/domain"
 	"verbatim/eventstore"
@@ -106,11 +108,25 @@ func TestWhatAnEndpointAsksFor(t *testing.T) {
 	if err := webhooks.CheckEvents(d, facts, []string{"*", "conversation.*", "contact.created", "BigBang"}); err != nil {
 		t.Error(err)
 	}
-	for i, bad := range []string{"conversation.exploded", "BigBangs", "", "nothing.*", "conversation"} {
+	for i, bad := range []string{
+		"conversation.exploded", "BigBangs", "", "nothing.*", "conversation", "endpoint.deleted", "endpoint.*", "conversation.message_*",
+	} {
 		err := webhooks.CheckEvents(d, facts, append(strings.Split(strings.Repeat("*", i), ""), bad))
 		var f *domain.FieldError
-		if !errors.As(err, &f) || !strings.HasPrefix(f.Field, "events[") {
+		if !errors.As(err, &f) || f.Field != fmt.Sprintf("events[%d]", i) {
 			t.Errorf("%q: got %v", bad, err)
+			continue
+		}
+		// Each name on the list is one that can be asked for.
+		_, list, _ := strings.Cut(f.Rule, ": ")
+		names := strings.Split(list, ", ")
+		if err := webhooks.CheckEvents(d, facts, names); err != nil || slices.Contains(names, bad) {
+			t.Errorf("%q: the list %q has %v", bad, names, err)
+		}
+		for _, name := range []string{"*", "BigBang", "conversation.*", "contact.*", "conversation.created", "contact.erased"} {
+			if !slices.Contains(names, name) {
+				t.Errorf("%q: the list %q does not have %s", bad, names, name)
+			}
 		}
 	}
 	for _, c := range []struct {
@@ -131,6 +147,41 @@ func TestWhatAnEndpointAsksFor(t *testing.T) {
 		}
 		if got := webhooks.Wants(c.names, "conversation.created", webhooks.Word{Name: "BigBang"}); got != c.want {
 			t.Errorf("%v: got %t", c.names, got)
+		}
+	}
+}
+
+func TestViewsAreReadAsTheyWereWritten(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		view webhooks.View
+		want string
+	}{
+		{webhooks.View{}, "none,public"},
+		{webhooks.FullView(), "full"},
+		{webhooks.View{Last: -1}, "full,public"},
+		{webhooks.View{Last: 5, Notes: true}, "last:5"},
+		{webhooks.View{Last: 5}, "last:5,public"},
+		{webhooks.View{Notes: true}, "none"},
+	} {
+		if got := c.view.String(); got != c.want {
+			t.Errorf("%+v: got %s, want %s", c.view, got, c.want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		v := webhooks.View{Last: rapid.IntRange(-1, 100).Draw(t, "last"), Notes: rapid.Bool().Draw(t, "notes")}
+		if got, err := webhooks.ParseView(v.String()); err != nil || got != v {
+			t.Fatalf("%+v is read as %+v, %v", v, got, err)
+		}
+	})
+	for _, s := range []string{"last:0", "last:-1", "last:", "last:x", "all", "public", "full,publicly", "full,public,public", "full, public", "FULL"} {
+		if v, err := webhooks.ParseView(s); err == nil {
+			t.Errorf("%q is read as %+v", s, v)
+		}
+	}
+	for s, want := range map[string]webhooks.View{"": webhooks.FullView(), ",public": {Last: -1}} { // of a time before there were settings
+		if got, err := webhooks.ParseView(s); err != nil || got != want {
+			t.Errorf("%q: got %+v, %v", s, got, err)
 		}
 	}
 }

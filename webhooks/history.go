@@ -104,7 +104,8 @@ func (c Conversation) Evolve(r *eventstore.Recorded, e conversation.Event) Conve
 	case conversation.Reopened:
 		c.Status, c.ClosedType, c.ClosedAt = conversation.Open, "", nil
 	case conversation.Assigned:
-		c.Assignee = &e.Agent
+		agent := e.Agent // or the whole event would stay in memory
+		c.Assignee = &agent
 	case conversation.Unassigned:
 		c.Assignee = nil
 	case conversation.AttributesChanged:
@@ -161,8 +162,10 @@ type History struct {
 	Agent        *domain.Person       // the agent or bot who last took the conversation or wrote in it
 	Closings     int                  // how often it has been closed
 
-	text      int                   // bytes of text in Messages
+	held      held
 	fragments map[string]*fragments // by dialect
+	playedBy  map[string][]string   // ids of those who have played a message, by its id
+	plays     int                   // how many ids those are
 }
 
 // Apply takes the history on by one event. Events come in order, each once.
@@ -172,24 +175,38 @@ func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
 	switch e := e.(type) {
 	case conversation.Created:
 		h.Opened = e
+		h.held.opened = heapOfOpened(&h.Opened)
 	case conversation.MessagePosted:
 		h.Messages = append(h.Messages, NewMessage(r, e))
-		h.text += len(e.Text)
+		h.held.messages += heapOfMessage(&h.Messages[len(h.Messages)-1])
 		if e.Author.Role == domain.Agent || e.Author.Role == domain.Bot {
-			h.Agent = &e.Author
+			author := e.Author // or the whole event would stay in memory
+			h.Agent = &author
+			h.held.agent = personSize // what it points to is the message's
 		}
 	case conversation.Assigned:
-		h.Agent = &e.Agent
+		h.Agent = h.Conversation.Assignee
+		h.held.assignee, h.held.agent = personSize+heapOfPerson(h.Agent), 0
+	case conversation.Unassigned:
+		if h.held.agent == 0 { // it was the assignee, and is nobody else now
+			h.held.agent = h.held.assignee
+		}
+		h.held.assignee = 0
+	case conversation.AttributesChanged:
+		h.held.changed = h.heapOfChanged()
+	case conversation.CustomerUpdated:
+		h.held.customer = heapOfPerson(&h.Conversation.Customer)
 	case conversation.Closed:
 		h.Closings++
 	case conversation.MessageEdited:
 		h.replace(e.MessageID, func(m Message) Message { return m.Edited(e.Text, r.Time) })
 	case conversation.MessageDeleted:
 		h.replace(e.MessageID, func(m Message) Message { return m.Deleted(r.Time) })
+	case conversation.MessagePlayed:
+		h.played(e.MessageID, e.Viewer.ID)
 	case conversation.Reopened, conversation.StatusChanged,
-		conversation.Unassigned, conversation.AttributesChanged, conversation.CustomerUpdated,
 		conversation.TypingStarted, conversation.TypingStopped,
-		conversation.Read, conversation.MessagePlayed, conversation.ActivityRecorded:
+		conversation.Read, conversation.ActivityRecorded:
 		// What they change is the conversation's own.
 	default:
 		panic("webhooks: an event outside the closed set")
@@ -200,9 +217,9 @@ func (h *History) replace(id string, change func(Message) Message) {
 	// From the end: what is edited is nearly always new.
 	for i := len(h.Messages) - 1; i >= 0; i-- {
 		if h.Messages[i].ID == id {
-			h.text -= len(h.Messages[i].Text)
+			h.held.messages -= heapOfMessage(&h.Messages[i])
 			h.Messages[i] = change(h.Messages[i])
-			h.text += len(h.Messages[i].Text)
+			h.held.messages += heapOfMessage(&h.Messages[i])
 			for _, f := range h.fragments {
 				f.replace(i, &h.Messages[i])
 			}
@@ -210,6 +227,21 @@ func (h *History) replace(id string, change func(Message) Message) {
 		}
 	}
 }
+
+func (h *History) played(messageID, viewerID string) {
+	if slices.Contains(h.playedBy[messageID], viewerID) {
+		return
+	}
+	if h.playedBy == nil {
+		h.playedBy = make(map[string][]string)
+	}
+	h.playedBy[messageID] = append(h.playedBy[messageID], viewerID)
+	h.plays++
+}
+
+// PlayedBy returns the ids of those who have played a message, the first first.
+// They are no more than can take part in a conversation.
+func (h *History) PlayedBy(messageID string) []string { return slices.Clip(h.playedBy[messageID]) }
 
 // Message returns the message with that id, or nil.
 func (h *History) Message(id string) *Message {
@@ -254,41 +286,37 @@ func (s Snapshot) History() *History {
 	return h
 }
 
-// Size is a rough count of the bytes that the history holds in memory. It costs
-// the same for any length.
-func (h *History) Size() int {
-	const perMessage, perConversation = 512, 2048 // the structs and their small strings
-	n := perConversation + perMessage*len(h.Messages) + h.text
-	for _, f := range h.fragments {
-		n += cap(f.bytes)
-	}
-	return n
-}
-
 // fragments are the messages of a history as one Fragment writes them.
 type fragments struct {
 	fragment Fragment
 	bytes    []byte // every item behind the separator: ,{…},{…}
-	ends     []int  // ends[i] is where the item of message i ends; an item may be empty
+	marks    []mark
 }
+
+// A mark is where the item of a message ends, and how many items there are up to
+// it: a message may have none.
+type mark struct{ end, count int }
 
 // add appends the item of the next message.
 func (f *fragments) add(m *Message) {
+	before := f.before(len(f.marks))
 	f.bytes = f.appendItem(f.bytes, m)
-	f.ends = append(f.ends, len(f.bytes))
+	f.marks = append(f.marks, mark{len(f.bytes), before.count + items(len(f.bytes)-before.end)})
 }
 
 // replace writes the item of message i anew, if it was written: what follows is
 // moved and not encoded again.
 func (f *fragments) replace(i int, m *Message) {
-	if i >= len(f.ends) {
+	if i >= len(f.marks) {
 		return
 	}
 	item := f.appendItem(nil, m)
-	start, end := f.start(i), f.ends[i]
+	start, end := f.before(i).end, f.marks[i].end
 	f.bytes = slices.Replace(f.bytes, start, end, item...)
-	for j := i; j < len(f.ends); j++ {
-		f.ends[j] += len(item) - (end - start)
+	longer, more := len(item)-(end-start), items(len(item))-items(end-start)
+	for j := i; j < len(f.marks); j++ {
+		f.marks[j].end += longer
+		f.marks[j].count += more
 	}
 }
 
@@ -303,12 +331,17 @@ func (f *fragments) appendItem(dst []byte, m *Message) []byte {
 	return dst
 }
 
-func (f *fragments) start(i int) int {
+// before returns the mark of the message before message i.
+func (f *fragments) before(i int) mark {
 	if i == 0 {
-		return 0
+		return mark{}
 	}
-	return f.ends[i-1]
+	return f.marks[i-1]
 }
+
+// items returns how many items of a message have so many bytes together: one, or
+// none if there are no bytes.
+func items(bytes int) int { return min(bytes, 1) }
 
 // A Fragment is one way to write messages one after the other. Those of a
 // history are kept under its Key, which names the dialect and, if that writes
@@ -324,13 +357,15 @@ type Fragment struct {
 // Items are encoded messages, ready to stand between the brackets of an array.
 type Items struct {
 	Bytes []byte // {…},{…}; not to be changed
-	From  int    // index of the first message that may be in it; those before were cut off
 	Count int    // how many items there are
+	From  int    // index of the message that the first of them is
+	Left  int    // how many older items were left out
 }
 
 // Items returns the newest messages as fr writes them: at most last of them (all
 // if negative) and at most maxBytes bytes (no bound if 0), but for a single
-// message that is larger. A message that is left out does not count.
+// message that is larger. A message that is left out does not count. Beside what
+// is new since the last call, the cost hardly hangs on the length.
 func (h *History) Items(fr *Fragment, last, maxBytes int) Items {
 	f := h.fragments[fr.Key]
 	if f == nil {
@@ -340,25 +375,26 @@ func (h *History) Items(fr *Fragment, last, maxBytes int) Items {
 		}
 		h.fragments[fr.Key] = f
 	}
-	for i := len(f.ends); i < len(h.Messages); i++ {
+	for i := len(f.marks); i < len(h.Messages); i++ {
 		f.add(&h.Messages[i])
 	}
-	from, count := len(f.ends), 0
-	for from > 0 && (last < 0 || count < last) {
-		start, end := f.start(from-1), f.ends[from-1]
-		if end > start {
-			if maxBytes > 0 && count > 0 && len(f.bytes)-start > maxBytes {
-				break
-			}
-			count++
-		}
-		from--
+	all, left := f.before(len(f.marks)).count, 0
+	if last >= 0 {
+		left = max(all-last, 0)
 	}
-	items := Items{From: from, Count: count}
-	if count > 0 {
-		items.Bytes = slices.Clip(f.bytes[f.start(from)+len(fr.Separator):])
+	if bound := len(f.bytes) - maxBytes; maxBytes > 0 && bound > 0 {
+		// The item in which the bound falls is left out.
+		i, _ := slices.BinarySearchFunc(f.marks, bound, func(m mark, end int) int { return m.end - end })
+		left = max(left, min(f.marks[i].count, all-1))
 	}
-	return items
+	if left == all {
+		return Items{From: len(f.marks), Left: left}
+	}
+	from, _ := slices.BinarySearchFunc(f.marks, left+1, func(m mark, count int) int { return m.count - count })
+	return Items{
+		Bytes: slices.Clip(f.bytes[f.before(from).end+len(fr.Separator):]),
+		Count: all - left, From: from, Left: left,
+	}
 }
 
 // OpenAttributes returns the attributes that are not addressed to one format:

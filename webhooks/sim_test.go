@@ -292,7 +292,7 @@ func (w *world) plan() {
 			for _, name := range names {
 				d := webhookstest.Planned(r.id, stream, w.position, w.versions[stream], name)
 				d.CreatedAt, d.DueAt = w.now, w.now
-				d.Lane = webhooks.LaneOf(r.settings, &d)
+				d.Lane = webhooks.LaneOf(r.settings.Ordering, &d)
 				page = append(page, d)
 				w.planned[d.WebhookID] = d
 				if w.chance.IntN(40) == 0 {

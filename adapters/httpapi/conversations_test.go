@@ -218,7 +218,8 @@ func TestReadPlayedAndActivities(t *testing.T) {
 	t.Parallel()
 	h := open(t)
 	c := h.conversation()
-	message := h.do("POST", c+"/messages", object{"text": "Hi"}).is(201).text("id")
+	clip := object{"url": "https://example.com/a.mp4", "file_type": "video"}
+	message := h.do("POST", c+"/messages", object{"text": "Hi", "attachments": []any{clip}}).is(201).text("id")
 	bob := object{"id": "bob", "role": "agent", "name": "Bob Holmes"}
 	last := func() domain.Event {
 		t.Helper()

@@ -3,6 +3,7 @@ package httpapi
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"verbatim/domain"
 	"verbatim/domain/endpoint"
@@ -65,9 +68,57 @@ type EndpointPath struct {
 	ID string `path:"id" doc:"Id of the endpoint." example:"01931b3e-7c1f-7d2a-9d5e-0a6f3c2b1a01"`
 }
 
+// filterNames are the members of filtersInput, for those who ask for another.
+const filterNames = "inboxes, channels, labels, author_roles, private, product_ids, form_ids"
+
 type filtersInput struct {
-	Inboxes  []string `json:"inboxes,omitempty" doc:"Ids; an empty list lets every inbox pass."`
-	Channels []string `json:"channels,omitempty" doc:"Names; an empty list lets every channel pass."`
+	Inboxes     []string      `json:"inboxes,omitempty" doc:"Ids: the conversation came in through one of them, or the opened widget belongs to one. An empty list lets every inbox pass."`
+	Channels    []string      `json:"channels,omitempty" doc:"Names: the conversation came in through one of them. An empty list lets every channel pass."`
+	Labels      []string      `json:"labels,omitempty" doc:"The conversation bears at least one of them as of the event: the change that adds the label passes, the one that takes the last of them away does not. An empty list lets every conversation pass."`
+	AuthorRoles []domain.Role `json:"author_roles,omitempty" doc:"Parts played by those who post, edit or delete a message or type. Facts that name no author pass, as does everybody with an empty list."`
+	Private     *bool         `json:"private,omitempty" doc:"Of messages, their edits and deletions, and typing: true lets only the private ones pass; false none of them, and private notes are not shown in histories either. Without it both pass. Other facts pass."`
+	ProductIDs  filterIDs     `json:"product_ids,omitempty" doc:"Of activities of the kind product_purchased: data.product_id, data.product.id, one of data.product_ids or the id of one of data.products is among them. Compared as text, numbers as they are written. A purchase that names no product does not pass; activities of other kinds do, as does everything with an empty list."`
+	FormIDs     filterIDs     `json:"form_ids,omitempty" doc:"Of activities of the kind form_submitted: data.form_id or data.form.id is among them, compared as product_ids are. A form without an id does not pass; activities of other kinds do, as does everything with an empty list."`
+}
+
+func (in *filtersInput) filters() endpoint.Filters {
+	return endpoint.Filters{
+		Inboxes: in.Inboxes, Channels: in.Channels, Labels: in.Labels, AuthorRoles: in.AuthorRoles, Private: in.Private,
+		ProductIDs: in.ProductIDs, FormIDs: in.FormIDs,
+	}
+}
+
+// filterIDs are ids of things that other systems have: they are sent as strings
+// or numbers, and kept as texts.
+type filterIDs []string
+
+// Schema returns a list of strings and numbers.
+func (filterIDs) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeArray, Items: &huma.Schema{
+		OneOf: []*huma.Schema{{Type: huma.TypeString}, {Type: huma.TypeNumber}},
+	}}
+}
+
+// UnmarshalJSON reads a list that its schema lets through.
+func (ids *filterIDs) UnmarshalJSON(data []byte) error {
+	var list []json.RawMessage
+	if err := json.Unmarshal(data, &list); err != nil {
+		return err
+	}
+	*ids = make(filterIDs, len(list))
+	for i, raw := range list {
+		if raw[0] != '"' {
+			(*ids)[i] = string(raw)
+		} else if err := json.Unmarshal(raw, &(*ids)[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// idsPatch returns the patch of a list of texts that p is.
+func idsPatch(p patch[filterIDs]) domain.Patch[[]string] {
+	return domain.Patch[[]string]{Set: p.Set, Value: (*[]string)(p.Value)}
 }
 
 type registerEndpointInput struct {
@@ -75,7 +126,7 @@ type registerEndpointInput struct {
 		URL           string            `json:"url" example:"https://example.com/hook"`
 		Dialect       string            `json:"dialect" doc:"A format, with its version or without: then the newest." example:"verbatim@1"`
 		Events        []string          `json:"events,omitempty" doc:"Facts (conversation.created), groups (conversation.*), the dialect's own names, or *. Defaults to *."`
-		Filters       filtersInput      `json:"filters,omitzero"`
+		Filters       filtersInput      `json:"filters,omitzero" doc:"An event must pass every one that is set. Facts about contacts pass those that are about conversations."`
 		History       string            `json:"history,omitempty" doc:"none, full or last:N, where the dialect has one. Defaults to full."`
 		Headers       map[string]string `json:"headers,omitempty" doc:"Sent along; the values are never shown again."`
 		RateLimit     int               `json:"rate_limit,omitempty" doc:"Deliveries a second; 0 is no limit."`
@@ -151,7 +202,7 @@ func (s *Server) registerEndpoint(ctx context.Context, in *registerEndpointInput
 func (s *Server) checkRegistration(c *call, in *registerEndpointInput) (endpoint.Settings, error) {
 	b := &in.Body
 	settings := endpoint.Settings{
-		URL: b.URL, Dialect: b.Dialect, Events: b.Events, Filters: endpoint.Filters(b.Filters), History: b.History,
+		URL: b.URL, Dialect: b.Dialect, Events: b.Events, Filters: b.Filters.filters(), History: b.History,
 		Headers: slices.Sorted(maps.Keys(b.Headers)), RateLimit: b.RateLimit, RetrySchedule: b.RetrySchedule, Ordering: b.Ordering,
 	}
 	if c.ifExists || c.ifVersion != nil {
@@ -342,8 +393,13 @@ func (s *Server) getEndpoint(ctx context.Context, in *EndpointPath) (*seen[Endpo
 }
 
 type filtersPatch struct {
-	Inboxes  patch[[]string] `json:"inboxes,omitzero"`
-	Channels patch[[]string] `json:"channels,omitzero"`
+	Inboxes     patch[[]string]      `json:"inboxes,omitzero"`
+	Channels    patch[[]string]      `json:"channels,omitzero"`
+	Labels      patch[[]string]      `json:"labels,omitzero"`
+	AuthorRoles patch[[]domain.Role] `json:"author_roles,omitzero"`
+	Private     patch[bool]          `json:"private,omitzero"`
+	ProductIDs  patch[filterIDs]     `json:"product_ids,omitzero"`
+	FormIDs     patch[filterIDs]     `json:"form_ids,omitzero"`
 }
 
 type changeEndpointInput struct {
@@ -351,7 +407,7 @@ type changeEndpointInput struct {
 	Body struct {
 		URL           patch[string]                   `json:"url,omitzero"`
 		Events        patch[[]string]                 `json:"events,omitzero"`
-		Filters       patch[filtersPatch]             `json:"filters,omitzero"`
+		Filters       patch[filtersPatch]             `json:"filters,omitzero" doc:"Merged filter by filter; null removes one, or all."`
 		History       patch[string]                   `json:"history,omitzero"`
 		Headers       patch[map[string]patch[string]] `json:"headers,omitzero" doc:"Merged name by name; null removes one, or all."`
 		RateLimit     patch[int]                      `json:"rate_limit,omitzero"`
@@ -367,7 +423,11 @@ func (in *changeEndpointInput) command() endpoint.Update {
 		Filters: domain.Patch[endpoint.FiltersPatch]{Set: b.Filters.Set},
 	}
 	if f := b.Filters.Value; f != nil {
-		cmd.Filters.Value = &endpoint.FiltersPatch{Inboxes: f.Inboxes.Patch, Channels: f.Channels.Patch}
+		cmd.Filters.Value = &endpoint.FiltersPatch{
+			Inboxes: f.Inboxes.Patch, Channels: f.Channels.Patch, Labels: f.Labels.Patch,
+			AuthorRoles: f.AuthorRoles.Patch, Private: f.Private.Patch,
+			ProductIDs: idsPatch(f.ProductIDs), FormIDs: idsPatch(f.FormIDs),
+		}
 	}
 	return cmd
 }

@@ -6,13 +6,19 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
+	"verbatim/adapters/httpapi"
+	"verbatim/domain/endpoint"
 	"verbatim/webhooks"
+	"verbatim/webhooks/dialect"
 )
 
 func TestEndpoints(t *testing.T) {
@@ -89,6 +95,119 @@ func TestEndpoints(t *testing.T) {
 	h.do("GET", ep, nil).fails(404, "endpoint.not_found")
 	h.do("DELETE", ep, nil).fails(404, "endpoint.not_found")
 	h.do("GET", "/v1/endpoints", nil).is(200).has("data", "[]")
+}
+
+func TestEndpointFilters(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	all := `map[author_roles:[agent bot] channels:[web] form_ids:[f 7] inboxes:[site] labels:[vip] private:false product_ids:[17 1.50 a]]`
+	ep := h.do("POST", "/v1/endpoints", `{"url":"https://example.com/hook","dialect":"verbatim","filters":{
+		"inboxes":["site"],"channels":["web"],"labels":["vip"],"author_roles":["agent","bot"],"private":false,
+		"product_ids":[17,1.50,"a"],"form_ids":["f",7]}}`).is(201).has("filters", all).header.Get("Location")
+	h.do("GET", ep, nil).is(200).has("filters", all)
+
+	// One alone changes, or goes.
+	h.do("PATCH", ep, object{"filters": object{"labels": []string{"late"}}}).is(200).version(2).
+		has("filters", strings.Replace(all, "vip", "late", 1))
+	h.do("PATCH", ep, object{"filters": object{
+		"inboxes": nil, "channels": []string{}, "labels": nil, "author_roles": nil, "product_ids": []any{"b", 2}, "form_ids": nil,
+	}}).is(200).version(3).has("filters", "map[private:false product_ids:[b 2]]")
+	h.do("PATCH", ep, object{"filters": object{"private": true, "product_ids": nil}}).is(200).version(4).has("filters", "map[private:true]")
+	h.do("PATCH", ep, object{"filters": object{}}).is(200).version(4)
+	h.do("PATCH", ep, object{"filters": object{"private": nil}}).is(200).version(5).has("filters", nil)
+	h.do("PATCH", ep, object{"filters": object{"form_ids": []int{1}, "private": false}}).is(200).version(6).
+		has("filters", "map[form_ids:[1] private:false]")
+	h.do("PATCH", ep, object{"filters": nil}).is(200).version(7).has("filters", nil)
+	h.do("POST", "/v1/endpoints", `{"url":"https://example.com/hook","dialect":"verbatim","filters":{
+		"inboxes":null,"labels":[],"private":null,"product_ids":null}}`).is(201).has("filters", nil)
+}
+
+// What an endpoint is owed is what its filters let through, in the view that they
+// leave.
+func TestFilteredDeliveries(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	ep := h.do("POST", "/v1/endpoints", object{
+		"url": "https://example.com/", "dialect": "verbatim", "history": "last:2",
+		"events":  []string{"conversation.message_posted", "conversation.activity_recorded"},
+		"filters": object{"private": false, "labels": []string{"vip"}, "product_ids": []int{17}},
+	}).is(201)
+	c := h.conversation()
+	h.do("POST", c+"/messages", object{"text": "too early"}).is(201)
+	h.do("PATCH", c, object{"labels": []string{"vip"}}).is(200)
+	h.do("POST", c+"/messages", object{"text": "a note", "private": true, "author": object{"role": "agent"}}).is(201)
+	h.do("POST", c+"/messages", object{"text": "Hi"}).is(201)
+	h.do("POST", c+"/activities", object{"kind": "product_purchased", "data": object{"product": object{"id": 18}}}).is(201)
+	h.do("POST", c+"/activities", object{"kind": "product_purchased", "data": object{"products": []object{{"id": 18}, {"id": "17"}}}}).is(201)
+	h.do("PATCH", c, object{"labels": []string{}}).is(200)
+	h.do("POST", c+"/messages", object{"text": "too late"}).is(201)
+	h.settled()
+	list := h.do("GET", ep.header.Get("Location")+"/deliveries", nil).is(200).
+		has("data.0.event", "conversation.activity_recorded", "data.1.event", "conversation.message_posted", "data.2", nil,
+			"data.0.history", "last:2,public", "data.1.history", "last:2,public")
+	for _, i := range []string{"0", "1"} {
+		body := h.do("GET", "/v1/deliveries/"+list.text("data."+i+".id")+"/payload", nil).is(200).body
+		if bytes.Contains(body, []byte("a note")) || !bytes.Contains(body, []byte("too early")) {
+			t.Errorf("the body is %s", body)
+		}
+	}
+}
+
+// A refusal says what there is, and where the fault lies, on registering as on
+// changing.
+func TestRefusalsListWhatThereIs(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	ep := h.do("POST", "/v1/endpoints", object{"url": "https://example.com/", "dialect": "closer"}).is(201).header.Get("Location")
+	head := h.head()
+	closer, err := dialect.All().Find("closer")
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := append(webhooks.EventNames(closer), "*", "conversation.*", "contact.*", "conversation.message_posted", "contact.erased")
+	filters := []string{}
+	for f := range reflect.TypeFor[endpoint.Filters]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		filters = append(filters, name)
+	}
+	roles := []string{"customer", "agent", "bot", "system"}
+	for _, c := range []struct {
+		body           object
+		code, location string
+		list           []string
+	}{
+		{object{"events": []string{"*", "conversation.exploded"}}, "invalid_field", "body.events[1]", events},
+		{object{"events": []string{"conversation.nothing.*"}}, "invalid_field", "body.events[0]", events},
+		{object{"events": []string{"endpoint.deleted"}}, "invalid_field", "body.events[0]", events},
+		{object{"filters": object{"inbox": "web"}}, "unknown_field", "body.filters.inbox", filters},
+		{object{"filters": object{"Labels": []string{}}}, "unknown_field", "body.filters.Labels", filters},
+		{object{"filters": object{"labels": []string{"a"}, "author": nil}}, "unknown_field", "body.filters.author", filters},
+		{object{"filters": object{"author_roles": []string{"bot", "king"}}}, "invalid_field", "body.filters.author_roles[1]", roles},
+		{object{"filters": object{"author_roles": "bot"}}, "invalid_field", "body.filters.author_roles", nil},
+		{object{"filters": object{"private": "yes"}}, "invalid_field", "body.filters.private", nil},
+		{object{"filters": object{"labels": []string{"a", ""}}}, "invalid_field", "body.filters.labels[1]", nil},
+		{object{"filters": object{"labels": make([]string, 101)}}, "invalid_field", "body.filters.labels", nil},
+		{object{"filters": object{"product_ids": []any{"a", true}}}, "invalid_field", "body.filters.product_ids[1]", nil},
+		{object{"filters": object{"product_ids": []any{1, strings.Repeat("9", 129)}}}, "invalid_field", "body.filters.product_ids[1]", nil},
+		{object{"filters": object{"form_ids": []any{object{}}}}, "invalid_field", "body.filters.form_ids[0]", nil},
+	} {
+		registration := object{"url": "https://example.com/", "dialect": "closer"}
+		maps.Copy(registration, c.body)
+		for _, r := range []*reply{h.do("POST", "/v1/endpoints", registration), h.do("PATCH", ep, c.body)} {
+			var p httpapi.Problem
+			r.fails(422, c.code).at(c.location).into(&p)
+			_, said, _ := strings.Cut(p.Detail, ": ")
+			names := strings.FieldsFunc(said, func(c rune) bool { return strings.ContainsRune(`,;:" `, c) })
+			for _, name := range c.list {
+				if !slices.Contains(names, name) {
+					t.Errorf("%v: %q does not list %s", c.body, p.Detail, name)
+				}
+			}
+		}
+	}
+	if h.head() != head {
+		t.Error("what was refused is in the log")
+	}
 }
 
 func TestListEndpoints(t *testing.T) {

@@ -4,7 +4,6 @@ package endpoint
 
 import (
 	"net/url"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -37,19 +36,6 @@ func (s Settings) BodyLimit() int {
 		return s.MaxBodyBytes
 	}
 	return DefaultBodyLimit
-}
-
-// Filters narrow what an endpoint is sent. An empty list lets everything pass.
-type Filters struct {
-	Inboxes  []string `json:"inboxes,omitempty"`  // ids
-	Channels []string `json:"channels,omitempty"` // names
-}
-
-// Pass reports whether a conversation that came in through that inbox and
-// channel is one the endpoint is sent.
-func (f Filters) Pass(inbox, channel string) bool {
-	return (len(f.Inboxes) == 0 || slices.Contains(f.Inboxes, inbox)) &&
-		(len(f.Channels) == 0 || slices.Contains(f.Channels, channel))
 }
 
 // Event is something that happened to an endpoint. The set is closed.
@@ -125,12 +111,6 @@ type Update struct {
 	RetrySchedule domain.Patch[[]string]
 }
 
-// FiltersPatch is a merge-patch of the filters: one of them alone may change.
-type FiltersPatch struct {
-	Inboxes  domain.Patch[[]string] `json:"inboxes"`
-	Channels domain.Patch[[]string] `json:"channels"`
-}
-
 // RotateSecret says that a new secret was made.
 type RotateSecret struct{ PreviousUntil time.Time }
 
@@ -159,8 +139,9 @@ const (
 // Limits on an endpoint's settings.
 const (
 	MaxEvents        = 100            // names in one filter; there are fewer facts than that
-	MaxFilterValues  = 100            // ids or channels in one filter
+	MaxFilterValues  = 100            // values of one filter: each event may be held against all of them
 	MaxChannelLength = 500            // characters of a channel's name, as in a conversation
+	MaxLabelLength   = 500            // characters of a label, as in a conversation
 	MaxHeaders       = 20             // headers sent along; receivers refuse long header blocks
 	MaxHeaderName    = 128            // characters of a header's name
 	MaxRateLimit     = 10_000         // deliveries a second; more is no limit at all
@@ -275,14 +256,6 @@ func (s State) update(c Update) ([]Event, error) {
 	return []Event{Updated{settings}}, nil
 }
 
-// patched returns f after the patch; nil removes all of f.
-func (f Filters) patched(p *FiltersPatch) Filters {
-	if p == nil {
-		return Filters{}
-	}
-	return Filters{Inboxes: p.Inboxes.Or(f.Inboxes), Channels: p.Channels.Or(f.Channels)}
-}
-
 // Evolve returns s after e. It cannot fail: e has already happened.
 func Evolve(s State, e Event) State {
 	switch e := e.(type) {
@@ -320,40 +293,22 @@ func normal(s Settings) (Settings, error) {
 	if s.History == "" {
 		s.History = HistoryFull
 	}
-	// An empty filter is none: the two must be stored alike, or an update that
-	// changes nothing would look like one that does.
-	if len(s.Filters.Inboxes) == 0 {
-		s.Filters.Inboxes = nil
-	}
-	if len(s.Filters.Channels) == 0 {
-		s.Filters.Channels = nil
-	}
 	switch {
 	case len(s.Events) > MaxEvents:
 		return s, &domain.FieldError{Field: "events", Rule: "must be at most " + strconv.Itoa(MaxEvents) + " names"}
-	case len(s.Filters.Inboxes) > MaxFilterValues:
-		return s, &domain.FieldError{Field: "filters.inboxes", Rule: "must be at most " + strconv.Itoa(MaxFilterValues) + " ids"}
-	case len(s.Filters.Channels) > MaxFilterValues:
-		return s, &domain.FieldError{Field: "filters.channels", Rule: "must be at most " + strconv.Itoa(MaxFilterValues) + " names"}
 	case s.Ordering != PerConversation:
 		return s, &domain.FieldError{Field: "ordering", Rule: `must be "conversation"`}
 	case s.RateLimit < 0 || s.RateLimit > MaxRateLimit:
 		return s, &domain.FieldError{Field: "rate_limit", Rule: "must be between 0 and " + strconv.Itoa(MaxRateLimit)}
 	}
-	for _, list := range []struct {
-		field  string
-		values []string
-		most   int
-	}{
-		{"events", s.Events, domain.MaxNameLength},
-		{"filters.inboxes", s.Filters.Inboxes, domain.MaxIDLength},
-		{"filters.channels", s.Filters.Channels, MaxChannelLength},
-	} {
-		for i, value := range list.values {
-			if err := domain.Text(list.field+"["+strconv.Itoa(i)+"]", value, list.most); err != nil {
-				return s, err
-			}
+	for i, name := range s.Events {
+		if err := domain.Text(at("events", i), name, domain.MaxNameLength); err != nil {
+			return s, err
 		}
+	}
+	var err error
+	if s.Filters, err = normalFilters(s.Filters); err != nil {
+		return s, err
 	}
 	if _, err := ParseHistory(s.History); err != nil {
 		return s, err
@@ -450,7 +405,7 @@ func ParseSchedule(delays []string) ([]time.Duration, error) {
 		d, err := time.ParseDuration(s)
 		if err != nil || d < 0 || d > MaxRetryDelay {
 			return nil, &domain.FieldError{
-				Field: "retry_schedule[" + strconv.Itoa(i) + "]",
+				Field: at("retry_schedule", i),
 				Rule:  `must be a duration such as "5s", at most ` + MaxRetryDelay.String(),
 			}
 		}

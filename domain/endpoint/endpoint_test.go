@@ -116,9 +116,27 @@ func with(change func(*endpoint.Settings)) endpoint.Settings {
 	return s
 }
 
+// everyFilter returns filters of which each is set.
+func everyFilter() endpoint.Filters {
+	return endpoint.Filters{
+		Inboxes: []string{"site"}, Channels: []string{"web"}, Labels: []string{"vip", "late"},
+		AuthorRoles: []domain.Role{domain.Customer, domain.Agent, domain.Bot, domain.System}, Private: new(false),
+		ProductIDs: []string{"17"}, FormIDs: []string{"contact-us"},
+	}
+}
+
 func set[T any](v T) domain.Patch[T] { return domain.Patch[T]{Set: true, Value: &v} }
 
 func removed[T any]() domain.Patch[T] { return domain.Patch[T]{Set: true} }
+
+// patchTo returns the patch that makes any filters those.
+func patchTo(f endpoint.Filters) endpoint.FiltersPatch {
+	return endpoint.FiltersPatch{
+		Inboxes: set(f.Inboxes), Channels: set(f.Channels), Labels: set(f.Labels), AuthorRoles: set(f.AuthorRoles),
+		Private:    domain.Patch[bool]{Set: true, Value: f.Private},
+		ProductIDs: set(f.ProductIDs), FormIDs: set(f.FormIDs),
+	}
+}
 
 // many returns n texts.
 func many(n int) []string {
@@ -143,7 +161,7 @@ func TestRegister(t *testing.T) {
 		t.Parallel()
 		all := endpoint.Settings{
 			URL: "http://10.0.0.1:8080/hook?a=b", Dialect: "verbatim@1", Events: []string{"conversation.created"},
-			Filters: endpoint.Filters{Inboxes: []string{"site"}, Channels: []string{"web"}}, History: "last:20",
+			Filters: everyFilter(), History: "last:20",
 			Headers: []string{"Authorization"}, RateLimit: 5, RetrySchedule: []string{"5s", "1m"}, Ordering: "conversation",
 		}
 		given(t).
@@ -190,6 +208,42 @@ func TestSettings(t *testing.T) {
 		{"a long channel", "", with(func(s *endpoint.Settings) { s.Filters.Channels = []string{strings.Repeat("é", longest)} })},
 		{"a longer channel", "filters.channels[1]", with(func(s *endpoint.Settings) { s.Filters.Channels = []string{"", strings.Repeat("é", longest+1)} })},
 		{"a broken channel", "filters.channels[0]", with(func(s *endpoint.Settings) { s.Filters.Channels = []string{broken} })},
+
+		{"100 labels", "", with(func(s *endpoint.Settings) { s.Filters.Labels = many(100) })},
+		{"101 labels", "filters.labels", with(func(s *endpoint.Settings) { s.Filters.Labels = many(101) })},
+		{"a long label", "", with(func(s *endpoint.Settings) { s.Filters.Labels = []string{strings.Repeat("é", endpoint.MaxLabelLength)} })},
+		{"a longer label", "filters.labels[1]", with(func(s *endpoint.Settings) {
+			s.Filters.Labels = []string{"a", strings.Repeat("é", endpoint.MaxLabelLength+1)}
+		})},
+		{"an empty label", "filters.labels[1]", with(func(s *endpoint.Settings) { s.Filters.Labels = []string{"a", ""} })},
+		{"a broken label", "filters.labels[0]", with(func(s *endpoint.Settings) { s.Filters.Labels = []string{broken} })},
+
+		{"every role", "", with(func(s *endpoint.Settings) { s.Filters.AuthorRoles = everyFilter().AuthorRoles })},
+		{"another role", "filters.author_roles[1]", with(func(s *endpoint.Settings) { s.Filters.AuthorRoles = []domain.Role{"agent", "king"} })},
+		{"an empty role", "filters.author_roles[0]", with(func(s *endpoint.Settings) { s.Filters.AuthorRoles = []domain.Role{""} })},
+		{"a role 100 times", "", with(func(s *endpoint.Settings) { s.Filters.AuthorRoles = slices.Repeat([]domain.Role{"bot"}, 100) })},
+		{"a role 101 times", "filters.author_roles", with(func(s *endpoint.Settings) { s.Filters.AuthorRoles = slices.Repeat([]domain.Role{"bot"}, 101) })},
+
+		{"only what is private", "", with(func(s *endpoint.Settings) { s.Filters.Private = new(true) })},
+		{"nothing private", "", with(func(s *endpoint.Settings) { s.Filters.Private = new(false) })},
+
+		{"100 products", "", with(func(s *endpoint.Settings) { s.Filters.ProductIDs = many(100) })},
+		{"101 products", "filters.product_ids", with(func(s *endpoint.Settings) { s.Filters.ProductIDs = many(101) })},
+		{"a long product", "", with(func(s *endpoint.Settings) { s.Filters.ProductIDs = []string{strings.Repeat("é", domain.MaxIDLength)} })},
+		{"a longer product", "filters.product_ids[0]", with(func(s *endpoint.Settings) {
+			s.Filters.ProductIDs = []string{strings.Repeat("é", domain.MaxIDLength+1)}
+		})},
+		{"an empty product", "filters.product_ids[0]", with(func(s *endpoint.Settings) { s.Filters.ProductIDs = []string{""} })},
+		{"a broken product", "filters.product_ids[0]", with(func(s *endpoint.Settings) { s.Filters.ProductIDs = []string{broken} })},
+
+		{"100 forms", "", with(func(s *endpoint.Settings) { s.Filters.FormIDs = many(100) })},
+		{"101 forms", "filters.form_ids", with(func(s *endpoint.Settings) { s.Filters.FormIDs = many(101) })},
+		{"a long form", "", with(func(s *endpoint.Settings) { s.Filters.FormIDs = []string{strings.Repeat("é", domain.MaxIDLength)} })},
+		{"a longer form", "filters.form_ids[0]", with(func(s *endpoint.Settings) {
+			s.Filters.FormIDs = []string{strings.Repeat("é", domain.MaxIDLength+1)}
+		})},
+		{"an empty form", "filters.form_ids[0]", with(func(s *endpoint.Settings) { s.Filters.FormIDs = []string{""} })},
+		{"a broken form", "filters.form_ids[0]", with(func(s *endpoint.Settings) { s.Filters.FormIDs = []string{broken} })},
 
 		{"the highest rate", "", with(func(s *endpoint.Settings) { s.RateLimit = 10_000 })},
 		{"a higher rate", "rate_limit", with(func(s *endpoint.Settings) { s.RateLimit = 10_001 })},
@@ -248,9 +302,7 @@ func TestSettings(t *testing.T) {
 			update := given(t, registered).when(endpoint.Update{
 				Events: set(tt.settings.Events), History: set(tt.settings.History), Headers: set(tt.settings.Headers),
 				RateLimit: set(tt.settings.RateLimit), RetrySchedule: set(tt.settings.RetrySchedule),
-				Filters: set(endpoint.FiltersPatch{
-					Inboxes: set(tt.settings.Filters.Inboxes), Channels: set(tt.settings.Filters.Channels),
-				}),
+				Filters: set(patchTo(tt.settings.Filters)),
 			})
 			if tt.field != "" {
 				update.thenFieldError(tt.field)
@@ -258,6 +310,21 @@ func TestSettings(t *testing.T) {
 				update.then(endpoint.Updated{Settings: tt.settings})
 			}
 		})
+	}
+}
+
+// TestARoleThatIsNone: who is refused is told which roles there are.
+func TestARoleThatIsNone(t *testing.T) {
+	t.Parallel()
+	roles := []domain.Role{"king"}
+	for _, o := range []outcome{
+		given(t).when(endpoint.Register{Settings: with(func(s *endpoint.Settings) { s.Filters.AuthorRoles = roles })}),
+		given(t, registered).when(endpoint.Update{Filters: set(endpoint.FiltersPatch{AuthorRoles: set(roles)})}),
+	} {
+		o.thenFieldError("filters.author_roles[0]")
+		if !strings.Contains(o.err.Error(), "customer, agent, bot, system") {
+			t.Errorf("the complaint %q does not list the roles", o.err)
+		}
 	}
 }
 
@@ -293,9 +360,9 @@ func TestUpdate(t *testing.T) {
 	t.Parallel()
 	full := endpoint.Registered{Account: account, Settings: endpoint.Settings{
 		URL: hook, Dialect: "closer@1", Events: []string{"a"}, History: "none", Ordering: "conversation",
-		Filters: endpoint.Filters{Inboxes: []string{"site"}, Channels: []string{"web"}},
-		Headers: []string{"X-A"}, RateLimit: 5, RetrySchedule: []string{"5s"},
+		Filters: everyFilter(), Headers: []string{"X-A"}, RateLimit: 5, RetrySchedule: []string{"5s"},
 	}}
+	filters := func(p endpoint.FiltersPatch) endpoint.Update { return endpoint.Update{Filters: set(p)} }
 	fullWith := func(change func(*endpoint.Settings)) endpoint.Settings {
 		s := full.Settings
 		change(&s)
@@ -317,16 +384,20 @@ func TestUpdate(t *testing.T) {
 		{"no rate", endpoint.Update{RateLimit: removed[int]()}, fullWith(func(s *endpoint.Settings) { s.RateLimit = 0 })},
 		{"schedule", endpoint.Update{RetrySchedule: set([]string{"1s", "2s"})}, fullWith(func(s *endpoint.Settings) { s.RetrySchedule = []string{"1s", "2s"} })},
 		{"schedule by default", endpoint.Update{RetrySchedule: removed[[]string]()}, fullWith(func(s *endpoint.Settings) { s.RetrySchedule = nil })},
-		{
-			"one filter leaves the other",
-			endpoint.Update{Filters: set(endpoint.FiltersPatch{Inboxes: set([]string{"shop"})})},
-			fullWith(func(s *endpoint.Settings) { s.Filters.Inboxes = []string{"shop"} }),
-		},
-		{
-			"one filter removed leaves the other",
-			endpoint.Update{Filters: set(endpoint.FiltersPatch{Channels: removed[[]string]()})},
-			fullWith(func(s *endpoint.Settings) { s.Filters.Channels = nil }),
-		},
+		{"inboxes alone", filters(endpoint.FiltersPatch{Inboxes: set([]string{"shop"})}), fullWith(func(s *endpoint.Settings) { s.Filters.Inboxes = []string{"shop"} })},
+		{"no inboxes", filters(endpoint.FiltersPatch{Inboxes: removed[[]string]()}), fullWith(func(s *endpoint.Settings) { s.Filters.Inboxes = nil })},
+		{"channels alone", filters(endpoint.FiltersPatch{Channels: set([]string{"mail"})}), fullWith(func(s *endpoint.Settings) { s.Filters.Channels = []string{"mail"} })},
+		{"no channels", filters(endpoint.FiltersPatch{Channels: removed[[]string]()}), fullWith(func(s *endpoint.Settings) { s.Filters.Channels = nil })},
+		{"labels alone", filters(endpoint.FiltersPatch{Labels: set([]string{"new"})}), fullWith(func(s *endpoint.Settings) { s.Filters.Labels = []string{"new"} })},
+		{"no labels", filters(endpoint.FiltersPatch{Labels: removed[[]string]()}), fullWith(func(s *endpoint.Settings) { s.Filters.Labels = nil })},
+		{"roles alone", filters(endpoint.FiltersPatch{AuthorRoles: set([]domain.Role{"bot"})}), fullWith(func(s *endpoint.Settings) { s.Filters.AuthorRoles = []domain.Role{"bot"} })},
+		{"no roles", filters(endpoint.FiltersPatch{AuthorRoles: removed[[]domain.Role]()}), fullWith(func(s *endpoint.Settings) { s.Filters.AuthorRoles = nil })},
+		{"private alone", filters(endpoint.FiltersPatch{Private: set(true)}), fullWith(func(s *endpoint.Settings) { s.Filters.Private = new(true) })},
+		{"private or not", filters(endpoint.FiltersPatch{Private: removed[bool]()}), fullWith(func(s *endpoint.Settings) { s.Filters.Private = nil })},
+		{"products alone", filters(endpoint.FiltersPatch{ProductIDs: set([]string{"18"})}), fullWith(func(s *endpoint.Settings) { s.Filters.ProductIDs = []string{"18"} })},
+		{"no products", filters(endpoint.FiltersPatch{ProductIDs: removed[[]string]()}), fullWith(func(s *endpoint.Settings) { s.Filters.ProductIDs = nil })},
+		{"forms alone", filters(endpoint.FiltersPatch{FormIDs: set([]string{"order"})}), fullWith(func(s *endpoint.Settings) { s.Filters.FormIDs = []string{"order"} })},
+		{"no forms", filters(endpoint.FiltersPatch{FormIDs: removed[[]string]()}), fullWith(func(s *endpoint.Settings) { s.Filters.FormIDs = nil })},
 		{"no filters", endpoint.Update{Filters: removed[endpoint.FiltersPatch]()}, fullWith(func(s *endpoint.Settings) { s.Filters = endpoint.Filters{} })},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -346,7 +417,10 @@ func TestUpdate(t *testing.T) {
 		t.Parallel()
 		given(t, registered).
 			when(endpoint.Update{
-				Filters: set(endpoint.FiltersPatch{Inboxes: set([]string{}), Channels: set([]string{})}),
+				Filters: set(endpoint.FiltersPatch{
+					Inboxes: set([]string{}), Channels: set([]string{}), Labels: set([]string{}), AuthorRoles: set([]domain.Role{}),
+					ProductIDs: set([]string{}), FormIDs: set([]string{}),
+				}),
 				Headers: set([]string{}), RetrySchedule: set([]string{}),
 			}).
 			thenNothing()
@@ -360,14 +434,26 @@ func TestUpdate(t *testing.T) {
 
 func TestUpdateDecodesAsMergePatch(t *testing.T) {
 	t.Parallel()
-	var p domain.Patch[endpoint.FiltersPatch]
-	if err := json.Unmarshal([]byte(`{"inboxes":null}`), &p); err != nil {
-		t.Fatal(err)
+	full := with(func(s *endpoint.Settings) { s.Filters = everyFilter() })
+	for patch, change := range map[string]func(*endpoint.Filters){
+		`{"inboxes":null}`:           func(f *endpoint.Filters) { f.Inboxes = nil },
+		`{"channels":["a"]}`:         func(f *endpoint.Filters) { f.Channels = []string{"a"} },
+		`{"labels":["a"]}`:           func(f *endpoint.Filters) { f.Labels = []string{"a"} },
+		`{"author_roles":["agent"]}`: func(f *endpoint.Filters) { f.AuthorRoles = []domain.Role{domain.Agent} },
+		`{"private":true}`:           func(f *endpoint.Filters) { f.Private = new(true) },
+		`{"private":null}`:           func(f *endpoint.Filters) { f.Private = nil },
+		`{"product_ids":["a"]}`:      func(f *endpoint.Filters) { f.ProductIDs = []string{"a"} },
+		`{"form_ids":null}`:          func(f *endpoint.Filters) { f.FormIDs = nil },
+		`null`:                       func(f *endpoint.Filters) { *f = endpoint.Filters{} },
+	} {
+		var p domain.Patch[endpoint.FiltersPatch]
+		if err := json.Unmarshal([]byte(patch), &p); err != nil {
+			t.Fatal(err)
+		}
+		want := full
+		change(&want.Filters)
+		given(t, endpoint.Registered{Settings: full}).when(endpoint.Update{Filters: p}).then(endpoint.Updated{Settings: want})
 	}
-	filters := endpoint.Filters{Inboxes: []string{"site"}, Channels: []string{"web"}}
-	given(t, endpoint.Registered{Settings: with(func(s *endpoint.Settings) { s.Filters = filters })}).
-		when(endpoint.Update{Filters: p}).
-		then(endpoint.Updated{Settings: with(func(s *endpoint.Settings) { s.Filters.Channels = []string{"web"} })})
 }
 
 func TestDisableAndEnable(t *testing.T) {
@@ -418,26 +504,114 @@ func TestBeforeAndAfter(t *testing.T) {
 	}
 }
 
-func TestFiltersPass(t *testing.T) {
+// TestFiltersAreStoredUnderTheirNames: what is in the log is read for ever.
+func TestFiltersAreStoredUnderTheirNames(t *testing.T) {
+	t.Parallel()
+	for want, filters := range map[string]endpoint.Filters{
+		`{}`:                {},
+		`{"private":true}`:  {Private: new(true)},
+		`{"private":false}`: {Private: new(false)},
+		`{"inboxes":["site"],"channels":["web"],"labels":["vip","late"],"author_roles":["customer","agent","bot","system"],` +
+			`"private":false,"product_ids":["17"],"form_ids":["contact-us"]}`: everyFilter(),
+	} {
+		b, err := json.Marshal(filters)
+		if err != nil || string(b) != want {
+			t.Errorf("got %s, error %v; want %s", b, err, want)
+		}
+		if filters.Empty() != (want == `{}`) {
+			t.Errorf("%s is empty: %t", want, filters.Empty())
+		}
+	}
+}
+
+func TestFiltersPassConversation(t *testing.T) {
 	t.Parallel()
 	both := endpoint.Filters{Inboxes: []string{"site", "shop"}, Channels: []string{"web"}}
+	labels := endpoint.Filters{Labels: []string{"vip", "late"}}
 	for _, tt := range []struct {
 		filters        endpoint.Filters
 		inbox, channel string
+		labels         []string
 		want           bool
 	}{
-		{endpoint.Filters{}, "site", "web", true},
-		{endpoint.Filters{}, "", "", true},
-		{both, "shop", "web", true},
-		{both, "shop", "mail", false},
-		{both, "other", "web", false},
-		{endpoint.Filters{Inboxes: []string{"site"}}, "site", "mail", true},
-		{endpoint.Filters{Inboxes: []string{"site"}}, "", "mail", false},
-		{endpoint.Filters{Channels: []string{"web"}}, "other", "web", true},
-		{endpoint.Filters{Channels: []string{"web"}}, "other", "Web", false},
+		{endpoint.Filters{}, "site", "web", nil, true},
+		{endpoint.Filters{}, "", "", nil, true},
+		{both, "shop", "web", nil, true},
+		{both, "shop", "mail", nil, false},
+		{both, "other", "web", nil, false},
+		{endpoint.Filters{Inboxes: []string{"site"}}, "site", "mail", nil, true},
+		{endpoint.Filters{Inboxes: []string{"site"}}, "", "mail", nil, false},
+		{endpoint.Filters{Channels: []string{"web"}}, "other", "web", nil, true},
+		{endpoint.Filters{Channels: []string{"web"}}, "other", "Web", nil, false},
+		{labels, "", "", []string{"new", "late"}, true},
+		{labels, "", "", []string{"vip"}, true},
+		{labels, "", "", []string{"new", "VIP"}, false},
+		{labels, "", "", nil, false},
+		{endpoint.Filters{Inboxes: []string{"site"}, Labels: []string{"vip"}}, "shop", "", []string{"vip"}, false},
 	} {
-		if got := tt.filters.Pass(tt.inbox, tt.channel); got != tt.want {
-			t.Errorf("%+v lets %q, %q pass: %t; want %t", tt.filters, tt.inbox, tt.channel, got, tt.want)
+		if got := tt.filters.PassConversation(tt.inbox, tt.channel, tt.labels); got != tt.want {
+			t.Errorf("%+v lets %q, %q, %q pass: %t; want %t", tt.filters, tt.inbox, tt.channel, tt.labels, got, tt.want)
+		}
+		if got := tt.filters.AboutConversations(); got == tt.filters.Empty() {
+			t.Errorf("%+v is about conversations: %t", tt.filters, got)
+		}
+	}
+}
+
+func TestFiltersPassMessage(t *testing.T) {
+	t.Parallel()
+	staff := endpoint.Filters{AuthorRoles: []domain.Role{domain.Agent, domain.Bot}}
+	private, public := endpoint.Filters{Private: new(true)}, endpoint.Filters{Private: new(false)}
+	for _, tt := range []struct {
+		filters endpoint.Filters
+		author  domain.Role
+		private bool
+		want    bool
+	}{
+		{endpoint.Filters{}, domain.Customer, false, true},
+		{endpoint.Filters{}, "", true, true},
+		{staff, domain.Agent, true, true},
+		{staff, domain.Bot, false, true},
+		{staff, domain.Customer, false, false},
+		{staff, domain.System, false, false},
+		{staff, "", false, false},
+		{private, domain.Agent, true, true},
+		{private, domain.Agent, false, false},
+		{public, domain.Agent, false, true},
+		{public, domain.Agent, true, false},
+		{endpoint.Filters{AuthorRoles: staff.AuthorRoles, Private: public.Private}, domain.Agent, true, false},
+		{endpoint.Filters{AuthorRoles: staff.AuthorRoles, Private: public.Private}, domain.Customer, false, false},
+	} {
+		if got := tt.filters.PassMessage(tt.author, tt.private); got != tt.want {
+			t.Errorf("%+v lets %q, private: %t, pass: %t; want %t", tt.filters, tt.author, tt.private, got, tt.want)
+		}
+	}
+	if !public.HidesNotes() || private.HidesNotes() || staff.HidesNotes() {
+		t.Error("notes are hidden from those who are sent them, or from nobody")
+	}
+}
+
+func TestFiltersPassActivities(t *testing.T) {
+	t.Parallel()
+	f := endpoint.Filters{ProductIDs: []string{"17", "a"}, FormIDs: []string{"x"}}
+	for _, tt := range []struct {
+		ids            []string
+		products, form bool
+	}{
+		{nil, false, false},
+		{[]string{"18"}, false, false},
+		{[]string{"18", "17"}, true, false},
+		{[]string{"A"}, false, false},
+		{[]string{"x"}, false, true},
+	} {
+		if got := f.PassProducts(tt.ids); got != tt.products {
+			t.Errorf("products %q pass: %t", tt.ids, got)
+		}
+		if got := f.PassForms(tt.ids); got != tt.form {
+			t.Errorf("forms %q pass: %t", tt.ids, got)
+		}
+		if none := (&endpoint.Filters{}); !none.PassProducts(tt.ids) || !none.PassForms(tt.ids) {
+			t.Errorf("without filters %q does not pass", tt.ids)
 		}
 	}
 }
@@ -483,6 +657,7 @@ func TestOutsideTheClosedSets(t *testing.T) {
 func TestProperties(t *testing.T) {
 	t.Parallel()
 	texts := rapid.SampledFrom([][]string{nil, {}, {"a"}, {"5s"}, {broken}, {"5s", "1m"}, {"host"}, many(101)})
+	roles := rapid.SampledFrom([][]domain.Role{nil, {}, {"agent"}, {"customer", "bot"}, {"king"}})
 	address := rapid.SampledFrom([]string{hook, "https://other.example/?a&b", "", "ftp://x", "https://" + broken})
 	history := rapid.SampledFrom([]string{"", "full", "none", "last:7", "last:x"})
 	rate := rapid.SampledFrom([]int{0, 1, 10_000, 10_001, -1})
@@ -492,7 +667,11 @@ func TestProperties(t *testing.T) {
 				URL: drawPatch(t, address), Events: drawPatch(t, texts), Headers: drawPatch(t, texts),
 				History: drawPatch(t, history), RateLimit: drawPatch(t, rate), RetrySchedule: drawPatch(t, texts),
 				Filters: drawPatch(t, rapid.Custom(func(t *rapid.T) endpoint.FiltersPatch {
-					return endpoint.FiltersPatch{Inboxes: drawPatch(t, texts), Channels: drawPatch(t, texts)}
+					return endpoint.FiltersPatch{
+						Inboxes: drawPatch(t, texts), Channels: drawPatch(t, texts), Labels: drawPatch(t, texts),
+						AuthorRoles: drawPatch(t, roles), Private: drawPatch(t, rapid.Bool()),
+						ProductIDs: drawPatch(t, texts), FormIDs: drawPatch(t, texts),
+					}
 				})),
 			},
 			endpoint.Register{Account: account, Settings: endpoint.Settings{

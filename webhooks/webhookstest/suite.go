@@ -394,7 +394,7 @@ func testUnordered(t *testing.T, q Subject) {
 	var want []webhooks.Delivery
 	for i := range int64(3) {
 		d := Planned(Endpoint(1), Stream(1), i+1, i+1, "a")
-		d.Lane = webhooks.LaneOf(endpoint.Settings{Ordering: endpoint.Unordered}, &d)
+		d.Lane = webhooks.LaneOf(endpoint.Unordered, &d)
 		want = append(want, d)
 	}
 	plan(t, q, want...)
