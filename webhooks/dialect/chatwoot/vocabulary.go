@@ -95,7 +95,9 @@ func moment(about string) shape.Shape {
 	return shape.Matching(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`, about)
 }
 
-func seconds(about string) shape.Shape { return shape.Int(about + " In seconds since 1970; 0 if never.") }
+func seconds(about string) shape.Shape {
+	return shape.Int(about + " In seconds since 1970; 0 if never.")
+}
 
 func jsDateShape() shape.Shape {
 	return shape.Struct("When the widget was opened.", shape.Has("timestamp",
