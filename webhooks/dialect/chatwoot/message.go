@@ -270,7 +270,7 @@ func appendAttachments(dst []byte, r *room, m *webhooks.Message, given domain.At
 	if len(m.Attachments) == 0 {
 		return dst
 	}
-	var each []domain.Attributes
+	var each []json.RawMessage
 	_ = json.Unmarshal(given.Get("attachments"), &each) // what does not decode gives nothing
 	dst = append(dst, `,"attachments":[`...)
 	for i := range m.Attachments {
@@ -279,7 +279,7 @@ func appendAttachments(dst []byte, r *room, m *webhooks.Message, given domain.At
 		}
 		var own domain.Attributes
 		if i < len(each) {
-			own = each[i]
+			_ = json.Unmarshal(each[i], &own)
 		}
 		a := &m.Attachments[i]
 		fileType := fileTypeOf(a)
