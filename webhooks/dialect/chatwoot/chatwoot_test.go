@@ -322,6 +322,15 @@ func TestReplies(t *testing.T) {
 		b := body(t, chatwoot.MessageCreated, created(), moved, post("m2", agent(), "two"), c.said)
 		expect(t, b, "content_attributes", c.want, "conversation.messages.0.content_attributes", c.want)
 	}
+	// What is too far back is not looked for.
+	s := webhookstest.Tell(t, created(), moved)
+	for i := range 999 {
+		s.Then(note(fmt.Sprint(i), "x"))
+	}
+	answer := reply("m", agent(), `{}`)
+	expect(t, s.Then(answer).Body(chatwoot.New(), chatwoot.MessageCreated), "content_attributes", `{"in_reply_to":101}`)
+	expect(t, s.Then(answer).Body(chatwoot.New(), chatwoot.MessageCreated), "content_attributes", `{"in_reply_to":null}`)
+
 	api := created()
 	api.Channel = "api"
 	expect(t, body(t, chatwoot.MessageCreated, api, post("m", customer(), "x")), "content_attributes", "{}")
@@ -446,11 +455,15 @@ func TestAdditionalAttributes(t *testing.T) {
 	for _, c := range []struct{ channel, subject, attributes, additional, custom string }{
 		{"web", "", `{}`, `{}`, `{}`},
 		{"web", "", `{"plan":"pro","ip":"::1"}`, `{}`, `{"plan":"pro","ip":"::1"}`},
-		{"web", "", `{"current_page":"https://x/","screen_size":"1x1"}`,
-			`{` + browser + `,"referer":"https://x/","initiated_at":{"timestamp":` + began + `},"browser_language":null}`, `{"screen_size":"1x1"}`},
-		{"web", "", `{"current_page":"https://x/","referer":"https://y/","browser_version":128}`,
+		{
+			"web", "", `{"current_page":"https://x/","screen_size":"1x1"}`,
+			`{` + browser + `,"referer":"https://x/","initiated_at":{"timestamp":` + began + `},"browser_language":null}`, `{"screen_size":"1x1"}`,
+		},
+		{
+			"web", "", `{"current_page":"https://x/","referer":"https://y/","browser_version":128}`,
 			`{` + strings.Replace(browser, `"browser_version":"0"`, `"browser_version":"128"`, 1) +
-				`,"referer":"https://y/","initiated_at":{"timestamp":` + began + `},"browser_language":null}`, `{"current_page":"https://x/"}`},
+				`,"referer":"https://y/","initiated_at":{"timestamp":` + began + `},"browser_language":null}`, `{"current_page":"https://x/"}`,
+		},
 		{"api", "", `{"browser_name":"Firefox"}`, `{}`, `{"browser_name":"Firefox"}`},
 		{"email", "Re: <x>", `{}`, `{"mail_subject":"Re: \u003cx\u003e"}`, `{}`},
 		{"email", "Re", `{"chatwoot":{"additional_attributes":{"source":"email","browser":5}}}`, `{"source":"email","browser":5,"mail_subject":"Re"}`, `{}`},
