@@ -244,22 +244,6 @@ func (h *History) replace(id string, change func(Message) Message) {
 	}
 }
 
-// answerReach bounds how far back the message that another one answers is looked
-// for, so that a long conversation of answers is folded in linear time.
-const answerReach = 1000
-
-func (h *History) answered(id string) *MessageName {
-	if id == "" {
-		return nil
-	}
-	for i := len(h.Messages) - 1; i >= max(0, len(h.Messages)-answerReach); i-- {
-		if m := &h.Messages[i]; m.ID == id {
-			return &MessageName{m.Number, givenIDs(m.Attributes)}
-		}
-	}
-	return nil
-}
-
 // Message returns the message with that id, or nil.
 func (h *History) Message(id string) *Message {
 	for i := len(h.Messages) - 1; i >= 0; i-- {
@@ -275,6 +259,22 @@ func (h *History) LastPublic() *Message {
 	for i := len(h.Messages) - 1; i >= 0; i-- {
 		if !h.Messages[i].Private {
 			return &h.Messages[i]
+		}
+	}
+	return nil
+}
+
+// answerReach bounds how far back the message that another one answers is looked
+// for, so that a long conversation of answers is folded in linear time.
+const answerReach = 1000
+
+func (h *History) answered(id string) *MessageName {
+	if id == "" {
+		return nil
+	}
+	for i := len(h.Messages) - 1; i >= max(0, len(h.Messages)-answerReach); i-- {
+		if m := &h.Messages[i]; m.ID == id {
+			return &MessageName{m.Number, givenIDs(m.Attributes)}
 		}
 	}
 	return nil
