@@ -63,8 +63,8 @@ type Message struct {
 // A MessageName is what a message is called: its number, or the id that a format
 // finds in its attributes.
 type MessageName struct {
-	Number     int64
-	Attributes domain.Attributes
+	Number     int64             `json:"number"`
+	Attributes domain.Attributes `json:"attributes,omitempty"`
 }
 
 // NewMessage returns the message that e, recorded as r, posted.
@@ -286,11 +286,17 @@ type Snapshot struct {
 	Conversation Conversation `json:"conversation"`
 	Attention    Attention    `json:"attention"`
 	LastMessage  *Message     `json:"last_message,omitempty"` // the newest that is no private note
+	Answered     *MessageName `json:"answered,omitempty"`     // the message that the last one answers
 }
 
 // Snapshot returns h as a snapshot, which shares memory with it.
 func (h *History) Snapshot() Snapshot {
-	return Snapshot{h.Conversation, h.Attention, h.LastPublic()}
+	s := Snapshot{Conversation: h.Conversation, Attention: h.Attention, LastMessage: h.LastPublic()}
+	if s.LastMessage != nil && s.LastMessage.Answered != nil {
+		last := *s.LastMessage
+		s.LastMessage, s.Answered, last.Answered = &last, last.Answered, nil
+	}
+	return s
 }
 
 // History returns the history that the snapshot tells of: of its messages, the
@@ -299,6 +305,7 @@ func (s Snapshot) History() *History {
 	h := &History{Conversation: s.Conversation, Attention: s.Attention}
 	if s.LastMessage != nil {
 		h.Messages = []Message{*s.LastMessage}
+		h.Messages[0].Answered = s.Answered
 	}
 	return h
 }

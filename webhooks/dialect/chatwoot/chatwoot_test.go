@@ -605,7 +605,9 @@ func TestWidget(t *testing.T) {
 			`"platform_name":"Unknown","platform_version":"0"}}`)
 
 	// The row of the contact in the inbox is the same in the conversation.
-	talk := webhookstest.Tell(t, created(), post("m", who, "Hello"), conversation.Assigned{Agent: agent()})
+	answer := post("a", agent(), "Hi")
+	answer.ReplyTo = "m"
+	talk := webhookstest.Tell(t, created(), post("m", who, "Hello"), answer, conversation.Assigned{Agent: agent()})
 	inside := talk.Body(d, chatwoot.ConversationUpdated)
 	expect(t, b, "id", at(t, inside, "contact_inbox.id"), "source_id", at(t, inside, "contact_inbox.source_id"))
 
