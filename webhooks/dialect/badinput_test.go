@@ -62,7 +62,7 @@ func talk(name string, events ...domain.Event) badCase {
 // badTexts puts one text in the place of every text there is.
 func badTexts() []badCase {
 	var control, ascii strings.Builder
-	for r := rune(0); r < ' '; r++ {
+	for r := range ' ' {
 		control.WriteRune(r)
 	}
 	for r := ' '; r <= '\u00ff'; r++ {
@@ -100,7 +100,7 @@ func badTexts() []badCase {
 					v.SetString(text.text)
 				}
 			case reflect.Slice:
-				if a, ok := v.Interface().(domain.Attributes); ok {
+				if a, ok := reflect.TypeAssert[domain.Attributes](v); ok {
 					v.Set(reflect.ValueOf(a.Set(text.text, raw(`"x"`))))
 				}
 			default:
@@ -199,13 +199,13 @@ var values = []string{
 // of attributes, both sides of changes, and what a widget's conversation was.
 func badValues() []badCase {
 	cases := []badCase{changed("value/absent", func(v reflect.Value) {
-		if _, ok := v.Interface().(json.RawMessage); ok {
+		if _, ok := reflect.TypeAssert[json.RawMessage](v); ok {
 			v.SetZero()
 		}
 	})}
 	for _, value := range values {
 		cases = append(cases, changed("value/"+value, func(v reflect.Value) {
-			if _, ok := v.Interface().(json.RawMessage); ok {
+			if _, ok := reflect.TypeAssert[json.RawMessage](v); ok {
 				v.SetBytes([]byte(value))
 			}
 		}))
@@ -234,7 +234,7 @@ func badNames() []badCase {
 			if v.Kind() == reflect.String && v.Type() != reflect.TypeFor[string]() {
 				v.SetString(name)
 			}
-			if c, ok := v.Interface().(domain.Change); ok {
+			if c, ok := reflect.TypeAssert[domain.Change](v); ok {
 				if c.Key == "priority" {
 					c.Current, _ = json.Marshal(name)
 				}
@@ -279,7 +279,7 @@ func badOverrides() []badCase {
 		object = append(object, '}')
 		for how, given := range map[string]json.RawMessage{"given ": raw(value), "all given ": object} {
 			cases = append(cases, changed(how+value, func(v reflect.Value) {
-				if a, ok := v.Interface().(domain.Attributes); ok {
+				if a, ok := reflect.TypeAssert[domain.Attributes](v); ok {
 					for _, format := range formats {
 						a = a.Set(format, given)
 					}

@@ -66,11 +66,23 @@ func story(choices []byte) []webhooks.Fact {
 		next = []domain.Event{contact.Updated{}, contact.WidgetTriggered{}, contact.WidgetTriggered{}, contact.Erased{}}
 	} else {
 		next = []domain.Event{
-			conversation.MessagePosted{}, conversation.MessagePosted{}, conversation.MessagePosted{}, // that is what there is most of
-			conversation.MessageEdited{}, conversation.MessageDeleted{}, conversation.MessagePlayed{},
-			conversation.TypingStarted{}, conversation.TypingStopped{}, conversation.Read{},
-			conversation.StatusChanged{}, conversation.Closed{}, conversation.Reopened{}, conversation.Assigned{}, conversation.Unassigned{},
-			conversation.AttributesChanged{}, conversation.CustomerUpdated{}, conversation.ActivityRecorded{},
+			conversation.MessagePosted{},
+			conversation.MessagePosted{},
+			conversation.MessagePosted{}, // that is what there is most of
+			conversation.MessageEdited{},
+			conversation.MessageDeleted{},
+			conversation.MessagePlayed{},
+			conversation.TypingStarted{},
+			conversation.TypingStopped{},
+			conversation.Read{},
+			conversation.StatusChanged{},
+			conversation.Closed{},
+			conversation.Reopened{},
+			conversation.Assigned{},
+			conversation.Unassigned{},
+			conversation.AttributesChanged{},
+			conversation.CustomerUpdated{},
+			conversation.ActivityRecorded{},
 		}
 	}
 	first := c.number()
@@ -189,7 +201,7 @@ func (c *chooser) value(depth int) json.RawMessage {
 func (c *chooser) attributes(depth int) domain.Attributes {
 	var a domain.Attributes
 	for range c.below(6) {
-		key := ""
+		var key string
 		switch c.below(4) {
 		case 0:
 			key = choose(c, formats...)

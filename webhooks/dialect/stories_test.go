@@ -138,8 +138,8 @@ func rewritten(events []domain.Event, change func(v reflect.Value)) []domain.Eve
 	for i, e := range events {
 		v := reflect.New(reflect.TypeOf(e)).Elem()
 		v.Set(reflect.ValueOf(e))
-		for j := range v.NumField() {
-			rewrite(v.Field(j), change)
+		for _, field := range v.Fields() {
+			rewrite(field, change)
 		}
 		out[i] = v.Interface().(domain.Event)
 	}
@@ -162,8 +162,8 @@ func rewrite(v reflect.Value, change func(v reflect.Value)) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		for i := range v.NumField() {
-			rewrite(v.Field(i), change)
+		for _, field := range v.Fields() {
+			rewrite(field, change)
 		}
 	case reflect.Pointer:
 		if !v.IsNil() {
