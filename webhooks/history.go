@@ -269,26 +269,33 @@ func (h *History) Size() int {
 type fragments struct {
 	fragment Fragment
 	bytes    []byte // every item behind the separator: ,{…},{…}
-	ends     []int  // ends[i] is where the item of message i ends; an item may be empty
+	marks    []mark
 }
+
+// A mark is where the item of a message ends, and how many items there are up to
+// it: a message may have none.
+type mark struct{ end, count int }
 
 // add appends the item of the next message.
 func (f *fragments) add(m *Message) {
+	before := f.before(len(f.marks))
 	f.bytes = f.appendItem(f.bytes, m)
-	f.ends = append(f.ends, len(f.bytes))
+	f.marks = append(f.marks, mark{len(f.bytes), before.count + items(len(f.bytes)-before.end)})
 }
 
 // replace writes the item of message i anew, if it was written: what follows is
 // moved and not encoded again.
 func (f *fragments) replace(i int, m *Message) {
-	if i >= len(f.ends) {
+	if i >= len(f.marks) {
 		return
 	}
 	item := f.appendItem(nil, m)
-	start, end := f.start(i), f.ends[i]
+	start, end := f.before(i).end, f.marks[i].end
 	f.bytes = slices.Replace(f.bytes, start, end, item...)
-	for j := i; j < len(f.ends); j++ {
-		f.ends[j] += len(item) - (end - start)
+	longer, more := len(item)-(end-start), items(len(item))-items(end-start)
+	for j := i; j < len(f.marks); j++ {
+		f.marks[j].end += longer
+		f.marks[j].count += more
 	}
 }
 
@@ -303,12 +310,17 @@ func (f *fragments) appendItem(dst []byte, m *Message) []byte {
 	return dst
 }
 
-func (f *fragments) start(i int) int {
+// before returns the mark of the message before message i.
+func (f *fragments) before(i int) mark {
 	if i == 0 {
-		return 0
+		return mark{}
 	}
-	return f.ends[i-1]
+	return f.marks[i-1]
 }
+
+// items returns how many items of a message have so many bytes together: one, or
+// none if there are no bytes.
+func items(bytes int) int { return min(bytes, 1) }
 
 // A Fragment is one way to write messages one after the other. Those of a
 // history are kept under its Key, which names the dialect and, if that writes
@@ -324,13 +336,15 @@ type Fragment struct {
 // Items are encoded messages, ready to stand between the brackets of an array.
 type Items struct {
 	Bytes []byte // {…},{…}; not to be changed
-	From  int    // index of the first message that may be in it; those before were cut off
 	Count int    // how many items there are
+	From  int    // index of the message that the first of them is
+	Left  int    // how many older items were left out
 }
 
 // Items returns the newest messages as fr writes them: at most last of them (all
 // if negative) and at most maxBytes bytes (no bound if 0), but for a single
-// message that is larger. A message that is left out does not count.
+// message that is larger. A message that is left out does not count. Beside what
+// is new since the last call, the cost hardly hangs on the length.
 func (h *History) Items(fr *Fragment, last, maxBytes int) Items {
 	f := h.fragments[fr.Key]
 	if f == nil {
@@ -340,25 +354,26 @@ func (h *History) Items(fr *Fragment, last, maxBytes int) Items {
 		}
 		h.fragments[fr.Key] = f
 	}
-	for i := len(f.ends); i < len(h.Messages); i++ {
+	for i := len(f.marks); i < len(h.Messages); i++ {
 		f.add(&h.Messages[i])
 	}
-	from, count := len(f.ends), 0
-	for from > 0 && (last < 0 || count < last) {
-		start, end := f.start(from-1), f.ends[from-1]
-		if end > start {
-			if maxBytes > 0 && count > 0 && len(f.bytes)-start > maxBytes {
-				break
-			}
-			count++
-		}
-		from--
+	all, left := f.before(len(f.marks)).count, 0
+	if last >= 0 {
+		left = max(all-last, 0)
 	}
-	items := Items{From: from, Count: count}
-	if count > 0 {
-		items.Bytes = slices.Clip(f.bytes[f.start(from)+len(fr.Separator):])
+	if bound := len(f.bytes) - maxBytes; maxBytes > 0 && bound > 0 {
+		// The item in which the bound falls is left out.
+		i, _ := slices.BinarySearchFunc(f.marks, bound, func(m mark, end int) int { return m.end - end })
+		left = max(left, min(f.marks[i].count, all-1))
 	}
-	return items
+	if left == all {
+		return Items{From: len(f.marks), Left: left}
+	}
+	from, _ := slices.BinarySearchFunc(f.marks, left+1, func(m mark, count int) int { return m.count - count })
+	return Items{
+		Bytes: slices.Clip(f.bytes[f.before(from).end+len(fr.Separator):]),
+		Count: all - left, From: from, Left: left,
+	}
 }
 
 // OpenAttributes returns the attributes that are not addressed to one format:

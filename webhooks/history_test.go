@@ -83,8 +83,13 @@ func TestItemsAreTheSameWithAndWithoutFragments(t *testing.T) {
 				if string(got.Bytes) != want || got.Count != count {
 					t.Fatalf("last %d, %d bytes: got %d %s, want %d %s", last, most, got.Count, got.Bytes, count, want)
 				}
-				if count > 0 && !strings.HasPrefix(want, string(item(nil, &h.Messages[got.From]))) {
-					t.Fatalf("from %d is not the first of %s", got.From, want)
+				if _, all := naive(&h, -1, 0); got.Left != all-count {
+					t.Fatalf("last %d, %d bytes: %d are said to be left out, of %d there are %d", last, most, got.Left, all, count)
+				}
+				if count > 0 {
+					if first := item(nil, &h.Messages[got.From]); len(first) == 0 || !strings.HasPrefix(want, string(first)) {
+						t.Fatalf("from %d is not the first of %s", got.From, want)
+					}
 				}
 			}
 		}

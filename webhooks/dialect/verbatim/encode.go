@@ -1,20 +1,19 @@
 package verbatim
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
 	"strconv"
 	"time"
 
 	"verbatim/domain"
+	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
 	"verbatim/webhooks"
 )
 
-// The shapes below are those that the HTTP API has for the same things, written
-// by hand so that the bytes of this version of the dialect hang on nothing but
-// this file. A test holds them against encoding/json.
+// The shapes below are those that the HTTP API and the log have for the same
+// things, written by hand so that the bytes of this version of the dialect hang
+// on nothing but this file. A test holds them against encoding/json.
 
 // An object appends the members of a JSON object.
 type object struct {
@@ -63,6 +62,18 @@ func (o *object) truth(k string, v bool) {
 	o.dst = strconv.AppendBool(o.dst, v)
 }
 
+// ifTrue says what is true and leaves out what is not.
+func (o *object) ifTrue(k string, v bool) {
+	if v {
+		o.truth(k, true)
+	}
+}
+
+func (o *object) null(k string) {
+	o.key(k)
+	o.dst = append(o.dst, "null"...)
+}
+
 func (o *object) time(k string, v time.Time) {
 	o.key(k)
 	o.dst = v.UTC().AppendFormat(o.dst, `"2006-01-02T15:04:05.999999999Z"`)
@@ -71,6 +82,13 @@ func (o *object) time(k string, v time.Time) {
 func (o *object) someTime(k string, v *time.Time) {
 	if v != nil {
 		o.time(k, *v)
+	}
+}
+
+// timeIfAny leaves out a time that has not come.
+func (o *object) timeIfAny(k string, v time.Time) {
+	if !v.IsZero() {
+		o.time(k, v)
 	}
 }
 
@@ -85,7 +103,55 @@ func (o *object) someAttributes(k string, v domain.Attributes) {
 	}
 }
 
-func appendPerson(dst []byte, p domain.Person) []byte {
+func (o *object) person(k string, p *domain.Person) {
+	o.key(k)
+	o.dst = appendPerson(o.dst, p)
+}
+
+func (o *object) somePerson(k string, p *domain.Person) {
+	if p != nil {
+		o.person(k, p)
+	}
+}
+
+func (o *object) account(a *domain.Account) {
+	o.key("account")
+	in := begin(o.dst)
+	in.text("id", a.ID)
+	in.someNumber("number", a.Number)
+	in.someText("name", a.Name)
+	o.dst = in.end()
+}
+
+func (o *object) inbox(i *domain.Inbox) {
+	o.key("inbox")
+	in := begin(o.dst)
+	in.text("id", i.ID)
+	in.someNumber("number", i.Number)
+	in.someText("name", i.Name)
+	in.someText("channel", i.Channel)
+	o.dst = in.end()
+}
+
+func (o *object) changes(cs []domain.Change) {
+	o.key("changes")
+	o.dst = append(o.dst, '[')
+	for i := range cs {
+		if i > 0 {
+			o.dst = append(o.dst, ',')
+		}
+		in := begin(o.dst)
+		in.text("key", cs[i].Key)
+		in.key("previous")
+		in.dst = webhooks.AppendRaw(in.dst, cs[i].Previous)
+		in.key("current")
+		in.dst = webhooks.AppendRaw(in.dst, cs[i].Current)
+		o.dst = in.end()
+	}
+	o.dst = append(o.dst, ']')
+}
+
+func appendPerson(dst []byte, p *domain.Person) []byte {
 	o := begin(dst)
 	o.text("id", p.ID)
 	o.someText("role", string(p.Role))
@@ -97,9 +163,7 @@ func appendPerson(dst []byte, p domain.Person) []byte {
 	o.someText("phone", p.Phone)
 	o.someText("avatar_url", p.AvatarURL)
 	o.someText("identifier", p.Identifier)
-	if p.IsBot {
-		o.truth("is_bot", true)
-	}
+	o.ifTrue("is_bot", p.IsBot)
 	o.someAttributes("attributes", p.Attributes)
 	return o.end()
 }
@@ -110,10 +174,8 @@ func appendConversation(dst []byte, c *webhooks.Conversation) []byte {
 	o.number("number", c.Number)
 	o.number("version", c.Version)
 	o.text("status", string(c.Status))
-	o.key("account")
-	o.dst = appendAccount(o.dst, c.Account)
-	o.key("inbox")
-	o.dst = appendInbox(o.dst, c.Inbox)
+	o.account(&c.Account)
+	o.inbox(&c.Inbox)
 	o.someText("channel", c.Channel)
 	o.someText("subject", c.Subject)
 	o.someText("priority", string(c.Priority))
@@ -126,15 +188,21 @@ func appendConversation(dst []byte, c *webhooks.Conversation) []byte {
 		o.dst = webhooks.AppendString(o.dst, l)
 	}
 	o.dst = append(o.dst, ']')
-	o.key("team")
-	o.dst = appendTeam(o.dst, c.Team)
-	o.key("customer")
-	o.dst = appendPerson(o.dst, c.Customer)
-	o.key("assignee")
-	if c.Assignee == nil {
-		o.dst = append(o.dst, "null"...)
+	if c.Team == nil {
+		o.null("team")
 	} else {
-		o.dst = appendPerson(o.dst, *c.Assignee)
+		o.key("team")
+		in := begin(o.dst)
+		in.text("id", c.Team.ID)
+		in.someNumber("number", c.Team.Number)
+		in.someText("name", c.Team.Name)
+		o.dst = in.end()
+	}
+	o.person("customer", &c.Customer)
+	if c.Assignee == nil {
+		o.null("assignee")
+	} else {
+		o.person("assignee", c.Assignee)
 	}
 	o.attributes("attributes", c.Attributes)
 	o.someTime("snoozed_until", c.SnoozedUntil)
@@ -146,41 +214,12 @@ func appendConversation(dst []byte, c *webhooks.Conversation) []byte {
 	return o.end()
 }
 
-func appendAccount(dst []byte, a domain.Account) []byte {
-	o := begin(dst)
-	o.text("id", a.ID)
-	o.someNumber("number", a.Number)
-	o.someText("name", a.Name)
-	return o.end()
-}
-
-func appendInbox(dst []byte, i domain.Inbox) []byte {
-	o := begin(dst)
-	o.text("id", i.ID)
-	o.someNumber("number", i.Number)
-	o.someText("name", i.Name)
-	o.someText("channel", i.Channel)
-	return o.end()
-}
-
-func appendTeam(dst []byte, t *conversation.Team) []byte {
-	if t == nil {
-		return append(dst, "null"...)
-	}
-	o := begin(dst)
-	o.text("id", t.ID)
-	o.someNumber("number", t.Number)
-	o.someText("name", t.Name)
-	return o.end()
-}
-
 func appendMessage(dst []byte, m *webhooks.Message) []byte {
 	o := begin(dst)
 	o.text("id", m.ID)
 	o.number("number", m.Number)
 	o.number("version", m.Version)
-	o.key("author")
-	o.dst = appendPerson(o.dst, m.Author)
+	o.person("author", &m.Author)
 	o.text("text", m.Text)
 	o.text("content_type", m.ContentType)
 	o.someAttributes("content_attributes", m.ContentAttributes)
@@ -218,19 +257,179 @@ func appendAttachment(dst []byte, a *conversation.Attachment) []byte {
 	return o.end()
 }
 
-// appendMembers appends the members of a fact, each behind a comma. The facts
-// are data: the shape of one changes only with a new schema version.
-func appendMembers(dst []byte, e domain.Event) ([]byte, error) {
-	var buf bytes.Buffer
-	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(e); err != nil {
-		return dst, fmt.Errorf("encode %s: %w", e.EventType(), err)
+func appendContact(dst []byte, c *webhooks.Contact) []byte {
+	o := begin(dst)
+	o.text("id", c.ID)
+	o.number("number", c.Number)
+	o.number("version", c.Version)
+	o.account(&c.Account)
+	o.person("profile", &c.Profile)
+	o.ifTrue("erased", c.Erased)
+	o.time("created_at", c.CreatedAt)
+	o.time("updated_at", c.UpdatedAt)
+	return o.end()
+}
+
+func appendAttention(dst []byte, a *webhooks.Attention) []byte {
+	o := begin(dst)
+	if len(a.Unread) > 0 {
+		o.key("unread")
+		o.dst = append(o.dst, '[')
+		for i, v := range a.Unread {
+			if i > 0 {
+				o.dst = append(o.dst, ',')
+			}
+			o.dst = strconv.AppendInt(o.dst, v, 10)
+		}
+		o.dst = append(o.dst, ']')
 	}
-	members := bytes.TrimSpace(buf.Bytes())
-	members = members[1 : len(members)-1] // without the braces
-	if len(members) == 0 {
-		return dst, nil
+	o.someNumber("agent_read_to", a.AgentReadTo)
+	o.timeIfAny("agent_seen_at", a.AgentSeenAt)
+	o.timeIfAny("customer_seen_at", a.CustomerSeenAt)
+	o.timeIfAny("first_reply_at", a.FirstReplyAt)
+	o.timeIfAny("waiting_since", a.WaitingSince)
+	o.timeIfAny("active_at", a.ActiveAt)
+	o.timeIfAny("changed_at", a.ChangedAt)
+	o.timeIfAny("changed_before", a.ChangedBefore)
+	return o.end()
+}
+
+// someSnapshot writes a conversation as a contact's event keeps it. What is no
+// snapshot is left out: it came in by import, and nobody could read it.
+func (o *object) someSnapshot(k string, raw json.RawMessage, notes bool) {
+	var s webhooks.Snapshot
+	if len(raw) == 0 || json.Unmarshal(raw, &s) != nil {
+		return
 	}
-	return webhooks.AppendRaw(append(dst, ','), members), nil
+	o.key(k)
+	in := begin(o.dst)
+	in.key("conversation")
+	in.dst = appendConversation(in.dst, &s.Conversation)
+	in.key("attention")
+	in.dst = appendAttention(in.dst, &s.Attention)
+	if m := s.LastMessage; m != nil && (notes || !m.Private) {
+		in.key("last_message")
+		in.dst = appendMessage(in.dst, m)
+	}
+	o.dst = in.end()
+}
+
+// conversationFact writes the members of a fact as the log has them, and before
+// them the message that it is about. A private note in a view that has none is
+// there without what it says.
+func (o *object) conversationFact(f *webhooks.Fact, e conversation.Event, h *webhooks.History, notes bool) {
+	switch e := e.(type) {
+	case conversation.Created:
+		o.account(&e.Account)
+		o.inbox(&e.Inbox)
+		o.someText("channel", e.Channel)
+		o.person("customer", &e.Customer)
+		o.someText("subject", e.Subject)
+		o.someAttributes("attributes", e.Attributes)
+	case conversation.MessagePosted:
+		m := webhooks.NewMessage(f.Recorded, e) // its members are those of the fact
+		o.message(&m, notes)
+	case conversation.MessageEdited:
+		o.message(h.Message(e.MessageID), notes)
+		o.text("message_id", e.MessageID)
+		if e.Private && !notes {
+			e.Previous, e.Text = "", ""
+		}
+		o.text("previous", e.Previous)
+		o.text("text", e.Text)
+		o.ifTrue("private", e.Private)
+		o.person("by", &e.By)
+	case conversation.MessageDeleted:
+		o.message(h.Message(e.MessageID), notes)
+		o.text("message_id", e.MessageID)
+		o.ifTrue("private", e.Private)
+		o.person("by", &e.By)
+	case conversation.TypingStarted:
+		o.person("author", &e.Author)
+		o.ifTrue("private", e.Private)
+		o.time("expires_at", e.ExpiresAt)
+	case conversation.TypingStopped:
+		o.person("author", &e.Author)
+		o.ifTrue("private", e.Private)
+		o.text("reason", string(e.Reason))
+	case conversation.StatusChanged:
+		o.text("from", string(e.From))
+		o.text("to", string(e.To))
+		o.someText("reason", e.Reason)
+		o.somePerson("by", e.By)
+		o.someTime("snoozed_until", e.SnoozedUntil)
+	case conversation.Closed:
+		o.someText("from", string(e.From))
+		o.text("closed_type", e.ClosedType)
+		o.somePerson("by", e.By)
+	case conversation.Reopened:
+		o.person("by", &e.By)
+	case conversation.Assigned:
+		o.person("agent", &e.Agent)
+		o.somePerson("previous", e.Previous)
+		o.somePerson("by", e.By)
+	case conversation.Unassigned:
+		o.person("previous", &e.Previous)
+		o.somePerson("by", e.By)
+	case conversation.AttributesChanged:
+		o.changes(e.Changes)
+		o.somePerson("by", e.By)
+	case conversation.CustomerUpdated:
+		o.changes(e.Changes)
+		o.person("customer", &e.Customer)
+		o.somePerson("by", e.By)
+	case conversation.Read:
+		o.person("by", &e.By)
+		o.number("up_to", e.UpTo)
+	case conversation.MessagePlayed:
+		o.text("message_id", e.MessageID)
+		o.person("viewer", &e.Viewer)
+	case conversation.ActivityRecorded:
+		o.text("kind", string(e.Kind))
+		o.attributes("data", e.Data)
+		o.somePerson("by", e.By)
+	default:
+		panic("verbatim: an event outside the closed set")
+	}
+}
+
+// message writes a message as it is now, or null if there is none.
+func (o *object) message(m *webhooks.Message, notes bool) {
+	if m == nil {
+		o.null("message")
+		return
+	}
+	if m.Private && !notes {
+		unsaid := *m
+		unsaid.Text, unsaid.ContentAttributes, unsaid.Attachments, unsaid.Attributes = "", nil, nil, nil
+		m = &unsaid
+	}
+	o.key("message")
+	o.dst = appendMessage(o.dst, m)
+}
+
+// contactFact writes the members of a fact as the log has them.
+func (o *object) contactFact(e contact.Event, notes bool) {
+	switch e := e.(type) {
+	case contact.Created:
+		o.account(&e.Account)
+		o.person("profile", &e.Profile)
+	case contact.Updated:
+		o.changes(e.Changes)
+		o.person("profile", &e.Profile)
+		o.someText("conversation", e.Conversation)
+	case contact.WidgetTriggered:
+		o.person("contact", &e.Contact)
+		if e.Inbox != (domain.Inbox{}) {
+			o.inbox(&e.Inbox)
+		}
+		o.someAttributes("attributes", e.Attributes)
+		o.someText("conversation", e.Conversation)
+		o.someSnapshot("current_conversation", e.CurrentConversation, notes)
+	case contact.Erased:
+		o.person("by", &e.By)
+		o.number("events", e.Events)
+	default:
+		panic("verbatim: an event outside the closed set")
+	}
 }

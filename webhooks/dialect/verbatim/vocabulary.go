@@ -1,0 +1,327 @@
+package verbatim
+
+import (
+	"embed"
+
+	"verbatim/domain"
+	"verbatim/domain/conversation"
+	"verbatim/webhooks"
+	"verbatim/webhooks/shape"
+)
+
+// golden has a body of every event, as it was once rendered.
+//
+//go:embed golden/*.json
+var golden embed.FS
+
+// vocabulary describes every event, in the order in which a conversation and
+// then a contact come by them.
+func vocabulary() []webhooks.EventType {
+	var types []webhooks.EventType
+	for _, d := range descriptions() {
+		sample, _ := golden.ReadFile("golden/" + d.name + ".json") // a test says which is missing
+		types = append(types, webhooks.EventType{
+			Word: webhooks.Word{Name: d.name, OptIn: d.name == Transcript}, Facts: []string{d.fact}, About: d.about,
+			Body: shape.Struct("",
+				shape.Has("type", shape.OneOfTexts("Name of the event.", d.name)),
+				shape.Has("timestamp", moment("When it happened, to the millisecond.")),
+				shape.Has("data", d.data()),
+			),
+			Sample: sample,
+		})
+	}
+	return types
+}
+
+// Data returns the shape of what AppendData appends for an event of that name.
+// It panics if there is none: that is a fault of the program.
+func Data(name string) shape.Shape {
+	for _, d := range descriptions() {
+		if d.name == name {
+			return d.data()
+		}
+	}
+	panic("verbatim: there is no event " + name)
+}
+
+// A description is an event as it is documented.
+type description struct {
+	name, fact, about string
+	contact           bool           // it is one of a contact
+	change            []shape.Member // of the fact's own, in change
+}
+
+func (d *description) data() shape.Shape {
+	change := shape.Struct("What the event changed.",
+		shape.Has("event_id", shape.Formatted("uuid", "Id of the recorded event.")),
+		shape.Has("position", shape.Int("Its place in the whole log.")),
+		shape.Has("version", shape.Int("Its place in the stream of the conversation or contact.")),
+		shape.Has("previous_version", shape.Int("The place before it; 0 before the first.")),
+		shape.Has("actor", shape.Text(`Who acted: "key:<id>", "system:<part>".`).OrNull()),
+	).With(d.change...)
+	if d.contact {
+		return shape.Struct("",
+			shape.Has("contact", contactShape()),
+			shape.Has("change", change),
+		)
+	}
+	data := shape.Struct("",
+		shape.Has("conversation", conversationShape("The conversation as of the event.")),
+		shape.Has("change", change),
+		shape.Has("history", historyShape()),
+	)
+	if d.name == Transcript {
+		data = data.With(shape.Has("revision", shape.Int("How often the conversation has been closed, this time included.")))
+	}
+	return data
+}
+
+func descriptions() []description {
+	by, someBy := shape.Has("by", person("Who did it.")), shape.May("by", person("Who did it."))
+	author := shape.Has("author", person("Who is typing."))
+	note := shape.May("private", shape.Bool("In a private note."))
+	message := shape.Has("message", messageShape("The message as it is now; null if there is none with that id.").OrNull())
+	messageID := shape.Has("message_id", shape.Text("Id of the message."))
+	wasNote := shape.May("private", shape.Bool("The message is a private note."))
+	closing := []shape.Member{
+		shape.May("from", status("Where it stood before.")),
+		shape.Has("closed_type", shape.Text("Why, in a word of the caller's; `solved` if they gave none.")),
+		someBy,
+	}
+	changes := shape.Has("changes", shape.List("What is different now.", shape.Struct("",
+		shape.Has("key", shape.Text("Name of the value; `attributes.KEY` for one of the open attributes.")),
+		shape.Has("previous", anything("The value before; null if there was none.")),
+		shape.Has("current", anything("The value now; null if there is none.")),
+	)))
+	fact := func(name, about string, change ...shape.Member) description {
+		return description{name: name, fact: name, about: about, change: change}
+	}
+	ofContact := func(name, about string, change ...shape.Member) description {
+		return description{name: name, fact: name, about: about, change: change, contact: true}
+	}
+	return []description{
+		fact("conversation.created", "A conversation begins.",
+			shape.Has("account", accountShape()),
+			shape.Has("inbox", inboxShape("Through which it came in.")),
+			shape.May("channel", shape.Text("Over which it is had.")),
+			shape.Has("customer", person("With whom.")),
+			shape.May("subject", shape.Text("What it is about.")),
+			shape.May("attributes", open("Page, browser, and whatever else was given."))),
+		fact("conversation.message_posted", "Somebody posts a message or a private note.",
+			shape.Has("message", messageShape("The message."))),
+		fact("conversation.message_edited", "The text of a message is replaced.",
+			message, messageID,
+			shape.Has("previous", shape.Text("The text before.")),
+			shape.Has("text", shape.Text("The text now.")),
+			wasNote, by),
+		fact("conversation.message_deleted", "A message is deleted; a tombstone stays in its place.",
+			message, messageID, wasNote, by),
+		fact("conversation.typing_started", "Somebody begins to write.",
+			author, note,
+			shape.Has("expires_at", moment("When it ends if nothing more is heard of them."))),
+		fact("conversation.typing_stopped", "Somebody stops writing.",
+			author, note,
+			shape.Has("reason", shape.OneOfTexts("Why: they said so, nothing was heard of them, they sent it, the conversation was closed over it.",
+				string(conversation.StopExplicit), string(conversation.StopExpired), string(conversation.StopMessage), string(conversation.StopLeft)))),
+		fact("conversation.status_changed", "The conversation moves between open, pending, snoozed and resolved.",
+			shape.Has("from", status("Where it stood before.")),
+			shape.Has("to", status("Where it stands now.")),
+			shape.May("reason", shape.Text("Why.")),
+			someBy,
+			shape.May("snoozed_until", moment("When it is to come back."))),
+		fact("conversation.closed", "The conversation is closed.", closing...),
+		{
+			name: Transcript, fact: "conversation.closed", change: closing,
+			about: "The conversation is closed: the same body with the whole history, however much of it the endpoint is otherwise sent.",
+		},
+		fact("conversation.reopened", "A conversation that was closed is taken up again.", by),
+		fact("conversation.assigned", "The conversation is given to an agent or a bot.",
+			shape.Has("agent", person("Who has it now.")),
+			shape.May("previous", person("Who had it before.")),
+			someBy),
+		fact("conversation.unassigned", "The conversation is taken from its agent.",
+			shape.Has("previous", person("Who had it.")),
+			someBy),
+		fact("conversation.attributes_changed", "Subject, priority, labels, team or open attributes of the conversation change.",
+			changes, someBy),
+		fact("conversation.customer_updated", "Something else is known of the customer.",
+			changes,
+			shape.Has("customer", person("The customer after it.")),
+			someBy),
+		fact("conversation.read", "Somebody has read the conversation further than before.",
+			by,
+			shape.Has("up_to", shape.Int("The version up to which they have read."))),
+		fact("conversation.message_played", "Somebody plays the media of a message.",
+			messageID,
+			shape.Has("viewer", person("Who played it."))),
+		fact("conversation.activity_recorded", "Something happens around the conversation.",
+			shape.Has("kind", shape.OneOfTexts("What.",
+				string(conversation.AppointmentScheduled), string(conversation.ProductPurchased),
+				string(conversation.FormSubmitted), string(conversation.TaskCompleted))),
+			shape.Has("data", open("What is known of it.")),
+			someBy),
+		ofContact("contact.created", "A person becomes known to the account.",
+			shape.Has("account", accountShape()),
+			shape.Has("profile", person("The person."))),
+		ofContact("contact.updated", "Something else is known of a person.",
+			changes,
+			shape.Has("profile", person("The person after it.")),
+			shape.May("conversation", shape.Text("Id of the conversation in which it was learned."))),
+		ofContact("contact.widget_triggered", "A person opens the chat widget on a page.",
+			shape.Has("contact", person("The person.")),
+			shape.May("inbox", inboxShape("That the widget belongs to.")),
+			shape.May("attributes", open("Page, browser, languages.")),
+			shape.May("conversation", shape.Text("Id of the conversation that they are in.")),
+			shape.May("current_conversation", snapshotShape())),
+		ofContact("contact.erased", "The data of a person was overwritten.",
+			by,
+			shape.Has("events", shape.Int("In how many recorded events."))),
+	}
+}
+
+func person(about string) shape.Shape {
+	return shape.Struct(about,
+		shape.Has("id", shape.Text("Id, a UUID or the caller's own.")),
+		shape.May("role", shape.OneOfTexts("Part in the conversation.",
+			string(domain.Customer), string(domain.Agent), string(domain.Bot), string(domain.System))),
+		shape.May("number", shape.Int("Id for systems that want an integer.")),
+		shape.May("name", shape.Text("Whole name.")),
+		shape.May("first_name", shape.Text("First name.")),
+		shape.May("last_name", shape.Text("Last name.")),
+		shape.May("email", shape.Text("E-mail address.")),
+		shape.May("phone", shape.Text("Phone number.")),
+		shape.May("avatar_url", shape.Text("Address of a picture.")),
+		shape.May("identifier", shape.Text("Id in the caller's system.")),
+		shape.May("is_bot", shape.Bool("Is no human.")),
+		shape.May("attributes", open("Whatever else is known.")),
+	)
+}
+
+func accountShape() shape.Shape {
+	return shape.Struct("Whose it is.",
+		shape.Has("id", shape.Text("Id.")),
+		shape.May("number", shape.Int("Id for systems that want an integer.")),
+		shape.May("name", shape.Text("Name.")),
+	)
+}
+
+func inboxShape(about string) shape.Shape {
+	return shape.Struct(about,
+		shape.Has("id", shape.Text("Id.")),
+		shape.May("number", shape.Int("Id for systems that want an integer.")),
+		shape.May("name", shape.Text("Name.")),
+		shape.May("channel", shape.Text("Channel of the inbox.")),
+	)
+}
+
+func conversationShape(about string) shape.Shape {
+	return shape.Struct(about,
+		shape.Has("id", shape.Formatted("uuid", "Id.")),
+		shape.Has("number", shape.Int("Position of its first event in the log: an id for systems that want an integer.")),
+		shape.Has("version", shape.Int("Its newest version.")),
+		shape.Has("status", status("Where it stands.")),
+		shape.Has("account", accountShape()),
+		shape.Has("inbox", inboxShape("Through which it came in.")),
+		shape.May("channel", shape.Text("Over which it is had.")),
+		shape.May("subject", shape.Text("What it is about.")),
+		shape.May("priority", shape.OneOfTexts("How urgent it is.",
+			string(conversation.Low), string(conversation.Medium), string(conversation.High), string(conversation.Urgent))),
+		shape.Has("labels", shape.List("Labels.", shape.Text(""))),
+		shape.Has("team", shape.Struct("To which it was given.",
+			shape.Has("id", shape.Text("Id.")),
+			shape.May("number", shape.Int("Id for systems that want an integer.")),
+			shape.May("name", shape.Text("Name.")),
+		).OrNull()),
+		shape.Has("customer", person("With whom.")),
+		shape.Has("assignee", person("Agent or bot who has it.").OrNull()),
+		shape.Has("attributes", open("Page, browser, and whatever else was given.")),
+		shape.May("snoozed_until", moment("When it is to come back.")),
+		shape.May("closed_type", shape.Text("Why it was closed.")),
+		shape.Has("created_at", moment("When it began.")),
+		shape.Has("updated_at", moment("When its newest event happened.")),
+		shape.May("closed_at", moment("When it was closed.")),
+		shape.Has("message_count", shape.Int("How many messages were posted, private notes and deleted ones among them.")),
+	)
+}
+
+func messageShape(about string) shape.Shape {
+	return shape.Struct(about,
+		shape.Has("id", shape.Text("Id.")),
+		shape.Has("number", shape.Int("Position of its event in the log: an id for systems that want an integer.")),
+		shape.Has("version", shape.Int("Version of its event.")),
+		shape.Has("author", person("Who wrote it, as of then.")),
+		shape.Has("text", shape.Text("What it says; empty if it was deleted.")),
+		shape.Has("content_type", shape.Text("`text`, or what the caller called it.")),
+		shape.May("content_attributes", open("What that content type needs.")),
+		shape.May("attachments", shape.List("Files that it refers to.", shape.Struct("",
+			shape.May("file_type", shape.Text("`image`, `audio`, `video`, `file`, or the caller's own.")),
+			shape.May("content_type", shape.Text("Media type.")),
+			shape.Has("url", shape.Text("Where it is.")),
+			shape.May("name", shape.Text("Name of the file.")),
+			shape.May("extension", shape.Text("Extension of the name.")),
+			shape.May("size", shape.Int("Bytes.")),
+			shape.May("width", shape.Int("Pixels.")),
+			shape.May("height", shape.Int("Pixels.")),
+		))),
+		shape.Has("private", shape.Bool("Is a private note, which the customer does not see.")),
+		shape.May("reply_to", shape.Text("Id of the message that it answers.")),
+		shape.May("client_id", shape.Text("Id that the caller gave it.")),
+		shape.May("attributes", open("Whatever else was given.")),
+		shape.Has("created_at", moment("When it was posted.")),
+		shape.May("edited_at", moment("When its text was last replaced.")),
+		shape.May("deleted_at", moment("When it was deleted.")),
+	)
+}
+
+func historyShape() shape.Shape {
+	return shape.Struct("The messages up to the event, as many as the endpoint asked for.",
+		shape.Has("mode", shape.Matching(`^(none|full|last:[1-9][0-9]*)$`, "What the endpoint asked for.")),
+		shape.Has("from_version", shape.Int("Version of the first item.").OrNull()),
+		shape.Has("to_version", shape.Int("Version of the event.")),
+		shape.Has("items", shape.List("The messages, oldest first, each as it is now.", messageShape(""))),
+		shape.Has("truncated", shape.Bool("Older messages were left out.")),
+		shape.Has("next", shape.Text("Path of the HTTP API at which those are.").OrNull()),
+	)
+}
+
+func contactShape() shape.Shape {
+	return shape.Struct("The contact as of the event.",
+		shape.Has("id", shape.Formatted("uuid", "Id of the contact.")),
+		shape.Has("number", shape.Int("Position of its first event in the log: an id for systems that want an integer.")),
+		shape.Has("version", shape.Int("Its newest version.")),
+		shape.Has("account", accountShape()),
+		shape.Has("profile", person("The person; of one who was erased, the id alone.")),
+		shape.May("erased", shape.Bool("The data of the person was overwritten.")),
+		shape.Has("created_at", moment("When the person became known.")),
+		shape.Has("updated_at", moment("When the person was last another than before.")),
+	)
+}
+
+func snapshotShape() shape.Shape {
+	return shape.Struct("That conversation as it was when the widget was opened.",
+		shape.Has("conversation", conversationShape("The conversation.")),
+		shape.Has("attention", shape.Struct("Who has seen and answered what.",
+			shape.May("unread", shape.List("Versions of the customer's messages that no agent has read or answered.", shape.Int(""))),
+			shape.May("agent_read_to", shape.Int("Furthest version that an agent has read or answered.")),
+			shape.May("agent_seen_at", moment("When an agent last said that they had read.")),
+			shape.May("customer_seen_at", moment("When the customer last said so.")),
+			shape.May("first_reply_at", moment("An agent's first public answer.")),
+			shape.May("waiting_since", moment("Since when the customer waits for an answer.")),
+			shape.May("active_at", moment("The last message, or the beginning.")),
+			shape.May("changed_at", moment("When the conversation was last another than before.")),
+			shape.May("changed_before", moment("The time before that.")),
+		)),
+		shape.May("last_message", messageShape("The newest that is no private note.")),
+	)
+}
+
+func status(about string) shape.Shape {
+	return shape.OneOfTexts(about, string(conversation.Open), string(conversation.Pending),
+		string(conversation.Snoozed), string(conversation.Resolved), string(conversation.StatusEnded))
+}
+
+func moment(about string) shape.Shape { return shape.Formatted("date-time", about) }
+
+func open(about string) shape.Shape { return shape.Open(about, anything("")) }
+
+func anything(about string) shape.Shape { return shape.Shape{About: about} }
