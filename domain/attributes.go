@@ -36,19 +36,23 @@ func (a Attributes) Get(key string) json.RawMessage {
 
 // String returns the value of key if it is a JSON string, or "".
 func (a Attributes) String(key string) string {
-	var s string
-	if v := a.Get(key); len(v) > 0 && v[0] == '"' {
-		_ = json.Unmarshal(v, &s) // a string that does not decode is as good as none
+	v := a.Get(key)
+	if len(v) == 0 || v[0] != '"' {
+		return "" // before s is: it costs memory, and mostly there is no such key
 	}
+	var s string
+	_ = json.Unmarshal(v, &s) // a string that does not decode is as good as none
 	return s
 }
 
 // Object returns the value of key if it is a JSON object, or nil.
 func (a Attributes) Object(key string) Attributes {
-	var o Attributes
-	if v := a.Get(key); len(v) > 0 && v[0] == '{' {
-		_ = json.Unmarshal(v, &o)
+	v := a.Get(key)
+	if len(v) == 0 || v[0] != '{' {
+		return nil
 	}
+	var o Attributes
+	_ = json.Unmarshal(v, &o)
 	return o
 }
 

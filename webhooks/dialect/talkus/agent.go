@@ -13,7 +13,7 @@ import (
 // is that user: member by member, as far as it is given in the type that the
 // format has there, and with what it has beside at the end.
 func appendAgent(dst []byte, account string, p *domain.Person) []byte {
-	theirs := given(p.Attributes)
+	theirs := p.Attributes.Object(format)
 	user := theirs.Object("agent")
 	if user == nil {
 		user = theirs.Object("user")
@@ -109,12 +109,12 @@ type object struct {
 	given domain.Attributes
 }
 
-func (o *object) text(name, ours string) {
+func (o *object) text(name, value string) {
 	if v := o.member(name); len(v) > 0 && v[0] == '"' {
 		o.dst = webhooks.AppendStringPlain(o.dst, asText(v))
 		return
 	}
-	o.dst = webhooks.AppendStringPlain(o.dst, ours)
+	o.dst = webhooks.AppendStringPlain(o.dst, value)
 }
 
 func (o *object) textOrNull(name string) {
@@ -125,18 +125,18 @@ func (o *object) textOrNull(name string) {
 	o.dst = append(o.dst, "null"...)
 }
 
-func (o *object) flag(name string, ours bool) {
+func (o *object) flag(name string, value bool) {
 	if v := o.member(name); string(v) == "true" || string(v) == "false" {
-		ours = v[0] == 't'
+		value = v[0] == 't'
 	}
-	o.dst = strconv.AppendBool(o.dst, ours)
+	o.dst = strconv.AppendBool(o.dst, value)
 }
 
-func (o *object) integer(name string, ours int64) {
+func (o *object) integer(name string, value int64) {
 	if n, err := strconv.ParseInt(string(o.member(name)), 10, 64); err == nil {
-		ours = n
+		value = n
 	}
-	o.dst = strconv.AppendInt(o.dst, ours, 10)
+	o.dst = strconv.AppendInt(o.dst, value, 10)
 }
 
 func (o *object) list(name string) {

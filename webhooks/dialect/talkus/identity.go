@@ -1,8 +1,10 @@
 package talkus
 
 import (
+	"bytes"
 	"encoding/json"
 	"slices"
+	"unicode/utf8"
 
 	"verbatim/domain"
 	"verbatim/webhooks"
@@ -97,6 +99,10 @@ func asText(value json.RawMessage) string {
 		return ""
 	case value[0] != '"':
 		return string(value)
+	}
+	inner, ok := bytes.CutSuffix(value[1:], []byte{'"'})
+	if ok && !bytes.ContainsRune(inner, '\\') && utf8.Valid(inner) {
+		return string(inner) // nearly always
 	}
 	var s string
 	if json.Unmarshal(value, &s) != nil {

@@ -25,23 +25,27 @@ func appendMessage(dst []byte, m *webhooks.Message) []byte {
 	if leftOut(m) {
 		return dst
 	}
-	at := m.CreatedAt
-	if theirs, err := time.Parse(millis, given(m.Attributes).String("createdAt")); err == nil {
-		at = theirs
-	}
 	dst = append(dst, `{"userName":`...)
 	dst = webhooks.AppendStringPlain(dst, userName(m))
 	dst = append(dst, `,"userPicture":`...)
 	dst = webhooks.AppendStringPlain(dst, userPicture(m))
 	dst = append(dst, `,"createdAt":`...)
-	dst = webhooks.AppendMillis(dst, at)
+	dst = webhooks.AppendMillis(dst, createdAt(m))
 	dst = append(dst, `,"text":`...)
 	dst = webhooks.AppendStringPlain(dst, text(m))
 	return append(dst, '}')
 }
 
-// millis is how the format writes a time.
-const millis = "2006-01-02T15:04:05.000Z"
+// createdAt returns when a message was written: as given, if that is a time as
+// the format writes them.
+func createdAt(m *webhooks.Message) time.Time {
+	if theirs := given(m.Attributes, "createdAt"); theirs != "" {
+		if at, err := time.Parse("2006-01-02T15:04:05.000Z", theirs); err == nil {
+			return at
+		}
+	}
+	return m.CreatedAt
+}
 
 // leftOut says whether the format has no place for a message: private notes, and
 // what was taken back.

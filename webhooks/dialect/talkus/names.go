@@ -56,7 +56,7 @@ func derivedHex(seed, id string, length int) string {
 // visitorID returns the visitor's id: as given, or the person's own if it is a
 // Meteor id already, or else one that belongs to it for ever.
 func visitorID(p *domain.Person) string {
-	if id := given(p.Attributes).String("visitorId"); isMeteorID(id) {
+	if id := given(p.Attributes, "visitorId"); isMeteorID(id) {
 		return id
 	}
 	if isMeteorID(p.ID) {
@@ -74,7 +74,7 @@ func isMeteorID(id string) bool {
 // so that there always is a name.
 func visitorName(p *domain.Person) string {
 	const beginning = 4 // characters, enough to tell the visitors of a day apart
-	for _, name := range [...]string{given(p.Attributes).String("visitorName"), p.Name, p.Phone, p.Email} {
+	for _, name := range [...]string{given(p.Attributes, "visitorName"), p.Name, p.Phone, p.Email} {
 		if name != "" {
 			return name
 		}
@@ -84,7 +84,7 @@ func visitorName(p *domain.Person) string {
 
 // userName returns the name of the author of a message.
 func userName(m *webhooks.Message) string {
-	if name := given(m.Attributes).String("userName"); name != "" {
+	if name := given(m.Attributes, "userName"); name != "" {
 		return name
 	}
 	return personName(&m.Author)
@@ -92,7 +92,7 @@ func userName(m *webhooks.Message) string {
 
 // personName returns what a person is called in the conversation.
 func personName(p *domain.Person) string {
-	if name := given(p.Attributes).String("userName"); name != "" {
+	if name := given(p.Attributes, "userName"); name != "" {
 		return name
 	}
 	switch p.Role {
@@ -109,7 +109,7 @@ func personName(p *domain.Person) string {
 
 // userPicture returns the picture of the author of a message, or "".
 func userPicture(m *webhooks.Message) string {
-	return or(given(m.Attributes).String("userPicture"), or(given(m.Author.Attributes).String("userPicture"), m.Author.AvatarURL))
+	return or(given(m.Attributes, "userPicture"), or(given(m.Author.Attributes, "userPicture"), m.Author.AvatarURL))
 }
 
 // channelName returns the name of the Slack channel of the conversation: as given
@@ -117,11 +117,11 @@ func userPicture(m *webhooks.Message) string {
 // when it was opened. A channel is not renamed when they give their name later.
 func channelName(h *webhooks.History) string {
 	c := &h.Conversation
-	if name := or(given(c.Attributes).String("channelName"), given(c.Customer.Attributes).String("channelName")); name != "" {
+	if name := or(given(c.Attributes, "channelName"), given(c.Customer.Attributes, "channelName")); name != "" {
 		return name
 	}
 	visitor := &h.Opened.Customer
-	name := or(given(h.Opened.Attributes).String("visitorName"), visitorName(visitor))
+	name := or(given(h.Opened.Attributes, "visitorName"), visitorName(visitor))
 	return "z-" + or(slackName(name), strings.ToLower(visitorID(visitor)))
 }
 

@@ -8,6 +8,7 @@
 package talkus
 
 import (
+	"bytes"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -131,7 +132,7 @@ func (d *Dialect) AppendBody(dst []byte, p *webhooks.PublicEvent) ([]byte, error
 	dst = append(dst, `,"channelName":`...)
 	dst = webhooks.AppendStringPlain(dst, channelName(h))
 	dst = append(dst, `,"visitorName":`...)
-	dst = webhooks.AppendStringPlain(dst, or(given(c.Attributes).String("visitorName"), visitorName(&c.Customer)))
+	dst = webhooks.AppendStringPlain(dst, or(given(c.Attributes, "visitorName"), visitorName(&c.Customer)))
 	dst = append(dst, `,"visitorId":"`...)
 	dst = append(dst, visitorID(&c.Customer)...)
 	dst = append(dst, `","identity":`...)
@@ -147,9 +148,17 @@ func (d *Dialect) AppendBody(dst []byte, p *webhooks.PublicEvent) ([]byte, error
 	return append(dst, `]}]`...), nil
 }
 
-// given returns the values that a person, a message or a conversation carries
-// for this format, which stand in place of those derived.
-func given(a domain.Attributes) domain.Attributes { return a.Object("talkus") }
+// given returns a string that a person, a message or a conversation carries for
+// this format, to stand in place of one derived, or "".
+func given(a domain.Attributes, name string) string {
+	if !bytes.Contains(a.Get(format), []byte(name)) {
+		return "" // at once: whole users of Slack stand there too, and take long to read
+	}
+	return a.Object(format).String(name)
+}
+
+// format is the attribute that bears what is given for this format.
+const format = "talkus"
 
 func or(s, otherwise string) string {
 	if s == "" {
