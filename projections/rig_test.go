@@ -413,11 +413,17 @@ func (c *talk) next(t *rapid.T) []domain.Event {
 		c.state = conversation.Evolve(c.state, e)
 		switch e := e.(type) {
 		case conversation.MessagePosted:
-			c.messages = append(c.messages, conversation.Message{ID: e.MessageID, AuthorID: e.Author.ID, Text: e.Text})
+			c.messages = append(c.messages, conversation.Message{
+				ID: e.MessageID, AuthorID: e.Author.ID, Text: e.Text, Private: e.Private,
+				Playable: conversation.Playable(e.Author.Role, e.ContentType, e.Attachments),
+			})
 		case conversation.MessageEdited:
 			c.message(e.MessageID).Text = e.Text
 		case conversation.MessageDeleted:
 			c.message(e.MessageID).Deleted = true
+		case conversation.MessagePlayed:
+			m := c.message(e.MessageID)
+			m.PlayedBy = append(m.PlayedBy, e.Viewer.ID)
 		}
 	}
 	return out
@@ -477,6 +483,7 @@ func (c *talk) draw(t *rapid.T) conversation.Command {
 	default:
 		return conversation.PostMessage{
 			MessageID: id, Author: who, Text: text, Private: who.Role == domain.Agent && rapid.Bool().Draw(t, "private"),
+			ContentType: rapid.SampledFrom([]string{"text", "audio"}).Draw(t, "content type"),
 		}
 	}
 }

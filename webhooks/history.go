@@ -163,6 +163,8 @@ type History struct {
 
 	text      int                   // bytes of text in Messages
 	fragments map[string]*fragments // by dialect
+	playedBy  map[string][]string   // ids of those who have played a message, by its id
+	plays     int                   // how many ids those are
 }
 
 // Apply takes the history on by one event. Events come in order, each once.
@@ -186,10 +188,12 @@ func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
 		h.replace(e.MessageID, func(m Message) Message { return m.Edited(e.Text, r.Time) })
 	case conversation.MessageDeleted:
 		h.replace(e.MessageID, func(m Message) Message { return m.Deleted(r.Time) })
+	case conversation.MessagePlayed:
+		h.played(e.MessageID, e.Viewer.ID)
 	case conversation.Reopened, conversation.StatusChanged,
 		conversation.Unassigned, conversation.AttributesChanged, conversation.CustomerUpdated,
 		conversation.TypingStarted, conversation.TypingStopped,
-		conversation.Read, conversation.MessagePlayed, conversation.ActivityRecorded:
+		conversation.Read, conversation.ActivityRecorded:
 		// What they change is the conversation's own.
 	default:
 		panic("webhooks: an event outside the closed set")
@@ -210,6 +214,21 @@ func (h *History) replace(id string, change func(Message) Message) {
 		}
 	}
 }
+
+func (h *History) played(messageID, viewerID string) {
+	if slices.Contains(h.playedBy[messageID], viewerID) {
+		return
+	}
+	if h.playedBy == nil {
+		h.playedBy = make(map[string][]string)
+	}
+	h.playedBy[messageID] = append(h.playedBy[messageID], viewerID)
+	h.plays++
+}
+
+// PlayedBy returns the ids of those who have played a message, the first first.
+// They are no more than can take part in a conversation.
+func (h *History) PlayedBy(messageID string) []string { return slices.Clip(h.playedBy[messageID]) }
 
 // Message returns the message with that id, or nil.
 func (h *History) Message(id string) *Message {
@@ -257,8 +276,8 @@ func (s Snapshot) History() *History {
 // Size is a rough count of the bytes that the history holds in memory. It costs
 // the same for any length.
 func (h *History) Size() int {
-	const perMessage, perConversation = 512, 2048 // the structs and their small strings
-	n := perConversation + perMessage*len(h.Messages) + h.text
+	const perMessage, perConversation, perPlay = 512, 2048, 128 // the structs and their small strings
+	n := perConversation + perMessage*len(h.Messages) + h.text + perPlay*h.plays
 	for _, f := range h.fragments {
 		n += cap(f.bytes)
 	}

@@ -185,3 +185,27 @@ func TestAHistoryKnowsItsSize(t *testing.T) {
 		t.Error("a message is found by its id")
 	}
 }
+
+// Who has played a message is known of the history alone, each of them once.
+func TestPlayedBy(t *testing.T) {
+	t.Parallel()
+	var h webhooks.History
+	events := []conversation.Event{
+		conversation.Created{}, conversation.MessagePosted{MessageID: "a"}, conversation.MessagePosted{MessageID: "b"},
+		conversation.MessagePlayed{MessageID: "b", Viewer: domain.Person{ID: "ann"}},
+	}
+	for i, e := range events {
+		h.Apply(recordedAt(int64(i+1), e), e)
+	}
+	first, size := h.PlayedBy("b"), h.Size()
+	for i, id := range []string{"ann", "amy", "ann"} {
+		e := conversation.MessagePlayed{MessageID: "b", Viewer: domain.Person{ID: id}}
+		h.Apply(recordedAt(int64(len(events)+i+1), e), e)
+	}
+	if diff := cmp.Diff([][]string{{"ann"}, {"ann", "amy"}, nil}, [][]string{first, h.PlayedBy("b"), h.PlayedBy("a")}); diff != "" {
+		t.Error(diff)
+	}
+	if h.Size() <= size {
+		t.Error("what was played is not counted")
+	}
+}

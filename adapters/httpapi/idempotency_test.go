@@ -14,7 +14,7 @@ func TestRepeatedWritesAreAnsweredAgain(t *testing.T) {
 	t.Parallel()
 	h := open(t)
 	c := h.conversation()
-	message := c + "/messages/" + h.do("POST", c+"/messages", object{"text": "Hi"}).is(201).text("id")
+	message := c + "/messages/" + h.do("POST", c+"/messages", object{"text": "Hi", "content_type": "audio"}).is(201).text("id")
 	ep := "/v1/endpoints/" + h.do("POST", "/v1/endpoints", object{"url": "https://example.com/", "dialect": "verbatim"}).is(201).text("id")
 
 	for i, w := range []struct {

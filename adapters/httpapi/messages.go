@@ -29,7 +29,8 @@ func (s *Server) messageRoutes() {
 	register(s, withErrors(operation(http.MethodDelete, "delete-message", one, tagMessages,
 		"Delete a message", "It leaves a tombstone. Only its author or an agent may."), http.StatusForbidden), s.deleteMessage)
 	register(s, operation(http.MethodPost, "play-message", one+"/played", tagMessages,
-		"Say that somebody played a message's media", ""), s.playMessage)
+		"Say that somebody played a message's media",
+		"Its audio or video, by its file_type or content_type. Say it as often as you like: a person's first time is recorded."), s.playMessage)
 	register(s, operation(http.MethodPut, "set-typing", "/v1/conversations/{id}/typing", tagMessages,
 		"Say that somebody types, or stopped", "Say it again as often as you like: only what changes is recorded."), s.setTyping)
 }
@@ -200,7 +201,10 @@ func (s *Server) message(ctx context.Context, in *MessagePath) (conversation.Mes
 	stream := eventstore.StreamName("conversation", in.ID)
 	err := s.cfg.Transcripts.With(ctx, stream, projections.Newest, func(h *webhooks.History, _ *webhooks.Fact) error {
 		if m := h.Message(in.MessageID); m != nil {
-			out = conversation.Message{ID: m.ID, AuthorID: m.Author.ID, Text: m.Text, Private: m.Private, Deleted: m.DeletedAt != nil}
+			out = conversation.Message{
+				ID: m.ID, AuthorID: m.Author.ID, Text: m.Text, Private: m.Private, Deleted: m.DeletedAt != nil,
+				Playable: conversation.Playable(m.Author.Role, m.ContentType, m.Attachments), PlayedBy: h.PlayedBy(m.ID),
+			}
 		}
 		return nil
 	})

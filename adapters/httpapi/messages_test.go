@@ -77,18 +77,22 @@ func TestEditAndDeleteMessage(t *testing.T) {
 	t.Parallel()
 	h := open(t)
 	c := h.conversation()
-	mine := c + "/messages/" + h.do("POST", c+"/messages", object{"text": "Hi"}).is(201).text("id")
+	clip := object{"url": "https://example.com/hi.mp4", "content_type": "video/mp4"}
+	mine := c + "/messages/" + h.do("POST", c+"/messages", object{"text": "Hi", "attachments": []any{clip}}).is(201).text("id")
 
 	h.do("PATCH", mine, object{"text": "Hello"}).is(200).version(3).has("text", "Hello", "version", 2, "deleted_at", nil)
 	h.do("PATCH", mine, object{"text": "Hello there", "by": object{"id": "visitor-1"}}).is(200).version(4)
 	h.do("PATCH", mine, object{"text": "x", "by": object{"id": "somebody", "role": "customer"}}).
 		fails(403, "conversation.not_your_message")
 	h.do("POST", mine+"/played", object{"by": object{}}).is(204).version(5)
+	h.do("POST", mine+"/played", object{"by": object{"id": "visitor-1"}}).is(204).version(5) // the same person again
 	h.do("DELETE", mine+"?by="+url.QueryEscape(`{"id":"bot-1","role":"bot"}`), nil).fails(403, "conversation.not_your_message")
 	h.do("DELETE", mine+"?by=visitor-1", nil).is(204).version(6)
 	h.do("PATCH", mine, object{"text": "again"}).fails(409, "conversation.message_deleted")
 	h.do("DELETE", mine, nil).fails(409, "conversation.message_deleted")
 	h.do("POST", mine+"/played", object{"by": object{}}).fails(409, "conversation.message_deleted")
+	other := c + "/messages/" + h.do("POST", c+"/messages", object{"text": "only text"}).is(201).text("id")
+	h.do("POST", other+"/played", object{"by": object{}}).fails(409, "conversation.nothing_to_play")
 	h.do("PATCH", c+"/messages/unknown", object{"text": "x"}).fails(404, "conversation.message_not_found")
 	h.do("GET", c+"/messages", nil).is(200).has("data.0.text", "", "data.0.version", 2)
 	if h.do("GET", c+"/messages", nil).text("data.0.deleted_at") == "" {

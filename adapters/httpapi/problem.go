@@ -173,6 +173,8 @@ func advice(r domain.Refusal) string {
 		return "the message was deleted; what is deleted stays so"
 	case conversation.NotYourMessage:
 		return "only its author or an agent may change a message; say who asks in by"
+	case conversation.NothingToPlay:
+		return "only audio or video that a person posted can be played; say what a file is in its file_type or content_type"
 	case conversation.OnlyAgents:
 		return "only an agent may do this; say who asks in by, with the role agent"
 	case conversation.ReadAhead:

@@ -59,6 +59,8 @@ type Message struct {
 	Text     string
 	Private  bool
 	Deleted  bool
+	Playable bool     // as the function Playable has it
+	PlayedBy []string // ids of those who have played it
 }
 
 // SetTyping says that Author types or stopped typing. TTL bounds how long it
@@ -119,7 +121,8 @@ type MarkRead struct {
 	UpTo int64
 }
 
-// PlayMessage says that Viewer played the media of a message.
+// PlayMessage says that Viewer played the media of a message. Only the first
+// time is a fact.
 type PlayMessage struct {
 	Message Message
 	Viewer  domain.Person

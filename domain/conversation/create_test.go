@@ -140,7 +140,7 @@ func everyCommand() map[string]conversation.Command {
 		"ChangeAttributes": conversation.ChangeAttributes{Subject: set("Shoes")},
 		"UpdateCustomer":   conversation.UpdateCustomer{Patch: domain.PersonPatch{Phone: set("1")}},
 		"MarkRead":         conversation.MarkRead{UpTo: 1},
-		"PlayMessage":      conversation.PlayMessage{Message: message(ann, "hello")},
+		"PlayMessage":      conversation.PlayMessage{Message: conversation.Message{ID: "m-hello", AuthorID: ann.ID, Playable: true}},
 		"RecordActivity":   conversation.RecordActivity{Kind: conversation.FormSubmitted},
 	}
 }

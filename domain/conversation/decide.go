@@ -21,6 +21,7 @@ const (
 	MessageUnknown   domain.Refusal = "conversation.message_not_found"
 	MessageIsDeleted domain.Refusal = "conversation.message_deleted"
 	NotYourMessage   domain.Refusal = "conversation.not_your_message"
+	NothingToPlay    domain.Refusal = "conversation.nothing_to_play"
 	OnlyAgents       domain.Refusal = "conversation.only_agents"
 	ReadAhead        domain.Refusal = "conversation.read_ahead"
 )
@@ -500,14 +501,20 @@ func (s State) play(c PlayMessage) ([]Event, error) {
 	if c.Message.ID == "" {
 		return nil, MessageUnknown
 	}
-	if c.Message.Deleted {
-		return nil, MessageIsDeleted
-	}
 	viewer, err := s.person("by", c.Viewer, domain.Customer)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case viewer.Role == domain.System:
+		return nil, &domain.FieldError{Field: "by.role", Rule: "must be customer, agent or bot"}
+	case c.Message.Deleted:
+		return nil, MessageIsDeleted
+	case !c.Message.Playable:
+		return nil, NothingToPlay
+	case slices.Contains(c.Message.PlayedBy, viewer.ID):
+		return nil, nil
 	}
-	return []Event{MessagePlayed{c.Message.ID, viewer}}, nil
+	return []Event{MessagePlayed{c.Message.ID, c.Message.Private, viewer}}, nil
 }
 
 func (s State) record(c RecordActivity) ([]Event, error) {

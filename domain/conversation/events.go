@@ -41,7 +41,8 @@ type MessagePosted struct {
 }
 
 // An Attachment is a file that a message refers to; Size is in bytes, Width and
-// Height in pixels, zero when unknown.
+// Height in pixels, zero when unknown. FileType is a kind, such as "video", and
+// ContentType a media type, such as "video/mp4".
 type Attachment struct {
 	FileType    string `json:"file_type,omitempty"`
 	ContentType string `json:"content_type,omitempty"`
@@ -140,9 +141,11 @@ type Read struct {
 	UpTo int64         `json:"up_to"`
 }
 
-// MessagePlayed says that a person played the media of a message.
+// MessagePlayed says that a person played the media of a message, for the first
+// time.
 type MessagePlayed struct {
 	MessageID string        `json:"message_id"`
+	Private   bool          `json:"private,omitempty"` // the message is a private note
 	Viewer    domain.Person `json:"viewer"`
 }
 

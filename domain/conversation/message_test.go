@@ -238,20 +238,41 @@ func TestDeleteMessage(t *testing.T) {
 
 func TestPlayMessage(t *testing.T) {
 	t.Parallel()
+	so := []conversation.Event{created, said(amy, "hi")}
+	clip := func(change ...func(*conversation.Message)) conversation.Message {
+		m := message(amy, "hi")
+		m.Playable = true
+		for _, c := range change {
+			c(&m)
+		}
+		return m
+	}
+	playedBy := func(ids ...string) func(*conversation.Message) {
+		return func(m *conversation.Message) { m.PlayedBy = ids }
+	}
 
 	t.Run("by the customer, if nobody is named", func(t *testing.T) {
 		t.Parallel()
-		given(t, created, said(amy, "hi")).
-			when(conversation.PlayMessage{Message: message(amy, "hi")}).
+		given(t, so...).
+			when(conversation.PlayMessage{Message: clip()}).
 			then(conversation.MessagePlayed{MessageID: "m-hi", Viewer: ann})
 	})
 
-	t.Run("every time", func(t *testing.T) {
+	t.Run("once by each", func(t *testing.T) {
 		t.Parallel()
-		played := conversation.MessagePlayed{MessageID: "m-hi", Viewer: joe}
-		given(t, created, said(amy, "hi"), played).
-			when(conversation.PlayMessage{Message: message(amy, "hi"), Viewer: id(joe)}).
-			then(played)
+		so := after(so, said(joe, "me too"))
+		given(t, so...).
+			when(conversation.PlayMessage{Message: clip(playedBy("ann")), Viewer: id(joe)}).
+			then(conversation.MessagePlayed{MessageID: "m-hi", Viewer: joe})
+		given(t, so...).when(conversation.PlayMessage{Message: clip(playedBy("ann", "joe")), Viewer: id(joe)}).thenNothing()
+		given(t, so...).when(conversation.PlayMessage{Message: clip(playedBy("ann", "joe"))}).thenNothing()
+	})
+
+	t.Run("of a private note says so", func(t *testing.T) {
+		t.Parallel()
+		given(t, so...).
+			when(conversation.PlayMessage{Message: clip(func(m *conversation.Message) { m.Private = true }), Viewer: amy}).
+			then(conversation.MessagePlayed{MessageID: "m-hi", Private: true, Viewer: amy})
 	})
 
 	t.Run("that there is not", func(t *testing.T) {
@@ -261,15 +282,47 @@ func TestPlayMessage(t *testing.T) {
 
 	t.Run("that is deleted", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).
-			when(conversation.PlayMessage{Message: conversation.Message{ID: "m", Deleted: true}}).
-			thenRefused(conversation.MessageIsDeleted)
+		deleted := func(m *conversation.Message) { m.Deleted, m.Playable = true, false }
+		given(t, so...).when(conversation.PlayMessage{Message: clip(deleted)}).thenRefused(conversation.MessageIsDeleted)
+		given(t, so...).when(conversation.PlayMessage{Message: clip(deleted, playedBy("ann"))}).thenRefused(conversation.MessageIsDeleted)
 	})
 
-	t.Run("by an agent without an id", func(t *testing.T) {
+	t.Run("that is only text", func(t *testing.T) {
 		t.Parallel()
-		given(t, created, said(amy, "hi")).
-			when(conversation.PlayMessage{Message: message(amy, "hi"), Viewer: domain.Person{Role: domain.Agent}}).
-			thenFieldError("by.id")
+		given(t, so...).when(conversation.PlayMessage{Message: message(amy, "hi")}).thenRefused(conversation.NothingToPlay)
 	})
+
+	t.Run("by nobody in particular", func(t *testing.T) {
+		t.Parallel()
+		given(t, so...).
+			when(conversation.PlayMessage{Message: clip(), Viewer: domain.Person{Role: domain.Agent}}).thenFieldError("by.id")
+		given(t, so...).when(conversation.PlayMessage{Message: clip(), Viewer: system}).thenFieldError("by.role")
+	})
+}
+
+func TestPlayable(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name        string
+		author      domain.Role
+		contentType string
+		files       []conversation.Attachment
+		want        bool
+	}{
+		{"a text", domain.Agent, "text", nil, false},
+		{"no content type", domain.Customer, "", nil, false},
+		{"a picture", domain.Customer, "text", []conversation.Attachment{{FileType: "image", ContentType: "image/gif"}}, false},
+		{"a file that nobody described", domain.Customer, "text", []conversation.Attachment{{Name: "a.mp4"}}, false},
+		{"a video", domain.Customer, "text", []conversation.Attachment{{FileType: "Video"}}, true},
+		{"a recording", domain.Bot, "text", []conversation.Attachment{{FileType: "file", ContentType: "audio/mpeg"}}, true},
+		{"a recording behind a picture", domain.Agent, "text", []conversation.Attachment{{FileType: "image"}, {ContentType: "AUDIO/ogg"}}, true},
+		{"a content type of its own", domain.Agent, "video", nil, true},
+		{"a media type", domain.Agent, "audio/ogg", nil, true},
+		{"a word that only begins alike", domain.Agent, "videoconference", nil, false},
+		{"what the system posts", domain.System, "video", []conversation.Attachment{{FileType: "video"}}, false},
+	} {
+		if got := conversation.Playable(tt.author, tt.contentType, tt.files); got != tt.want {
+			t.Errorf("%s: %t, want %t", tt.name, got, tt.want)
+		}
+	}
 }

@@ -74,6 +74,7 @@ func TestImpliedRoles(t *testing.T) {
 	agent := domain.Person{ID: "new", Role: domain.Agent}
 	customer := domain.Person{ID: "new", Role: domain.Customer}
 	hello := message(ann, "hello")
+	hello.Playable = true
 	for _, tt := range []struct {
 		name    string
 		command conversation.Command

@@ -167,7 +167,10 @@ func (h *history) check(e conversation.Event) {
 	case conversation.Created:
 		h.status = conversation.Open
 	case conversation.MessagePosted:
-		h.messages = append(h.messages, conversation.Message{ID: e.MessageID, AuthorID: e.Author.ID, Text: e.Text})
+		h.messages = append(h.messages, conversation.Message{
+			ID: e.MessageID, AuthorID: e.Author.ID, Text: e.Text, Private: e.Private,
+			Playable: conversation.Playable(e.Author.Role, e.ContentType, e.Attachments),
+		})
 	case conversation.MessageEdited:
 		m := h.message(e.MessageID)
 		if m.Deleted || e.Previous != m.Text || e.Text == m.Text ||
@@ -226,8 +229,13 @@ func (h *history) check(e conversation.Event) {
 		}
 		h.assignee = ""
 	case conversation.MessagePlayed:
-		if m := h.message(e.MessageID); m.Deleted {
-			h.t.Fatalf("%+v played", m)
+		m := h.message(e.MessageID)
+		if m.Deleted || !m.Playable || m.Private != e.Private || slices.Contains(m.PlayedBy, e.Viewer.ID) {
+			h.t.Fatalf("%+v played by %+v", m, e)
+		}
+		m.PlayedBy = append(m.PlayedBy, e.Viewer.ID)
+		if limit := 1 + conversation.MaxAgents + conversation.MaxCustomers; len(m.PlayedBy) > limit {
+			h.t.Fatalf("%s was played by %d people; only %d can take part", m.ID, len(m.PlayedBy), limit)
 		}
 	case conversation.ActivityRecorded:
 	}
@@ -447,6 +455,7 @@ func drawMessage(t *rapid.T, h *history) conversation.PostMessage {
 	for range rapid.SampledFrom([]int{0, 0, 1, 2, 16}).Draw(t, "attachments") {
 		c.Attachments = append(c.Attachments, conversation.Attachment{
 			URL: "https://example.com/a?b&c", Size: rapid.Int64Range(0, 9).Draw(t, "size"),
+			FileType: rapid.SampledFrom([]string{"", "image", "audio", "video"}).Draw(t, "file type"),
 		})
 	}
 	return c
