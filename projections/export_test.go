@@ -10,14 +10,11 @@ func (t *Transcripts) Kept() (streams, size int) {
 	return len(t.streams), t.size
 }
 
-// SizeOf returns how large the histories of a stream are.
-func (t *Transcripts) SizeOf(stream string) (size int) {
+// SizeOf returns how large what is kept of a stream is.
+func (t *Transcripts) SizeOf(stream string) int {
 	tr := t.enter(stream)
 	defer t.leave(tr)
-	for _, s := range tr.cursors {
-		size += s.size()
-	}
-	return size
+	return tr.count()
 }
 
 // InboxCache is the bound of the rows that the inbox remembers.

@@ -22,6 +22,9 @@ const (
 	// cursorsPerStream is how many places in one conversation are kept: the
 	// newest, and those of endpoints that are behind.
 	cursorsPerStream = 4
+	// streamSize is about how many bytes a stream takes beside what its cursors
+	// point to: its name, and its places in the map and in the list.
+	streamSize = 256
 )
 
 // Transcripts gives histories as of a version, straight from the log. A history
@@ -85,10 +88,7 @@ func (s *subject) apply(f *webhooks.Fact) error {
 	return nil
 }
 
-func (s *subject) size() int {
-	const contactSize = 1024 // a person and a few strings
-	return contactSize + s.history.Size()
-}
+func (s *subject) size() int { return s.history.Size() + s.contact.Size() }
 
 // With calls use with the history of a conversation as of a version, or as of
 // its end if that comes first, and with the event of that version. The history
@@ -97,7 +97,7 @@ func (s *subject) size() int {
 func (t *Transcripts) With(
 	ctx context.Context, stream string, version int64, use func(h *webhooks.History, last *webhooks.Fact) error,
 ) error {
-	return t.with(ctx, stream, version, func(s *subject, last *webhooks.Fact) error { return use(&s.history, last) })
+	return t.with(ctx, stream, version, nil, func(s *subject, last *webhooks.Fact) error { return use(&s.history, last) })
 }
 
 // WithContact calls use with a contact as of a version, or as of the end of
@@ -106,15 +106,25 @@ func (t *Transcripts) With(
 func (t *Transcripts) WithContact(
 	ctx context.Context, stream string, version int64, use func(c webhooks.Contact, last *webhooks.Fact) error,
 ) error {
-	return t.with(ctx, stream, version, func(s *subject, last *webhooks.Fact) error { return use(s.contact, last) })
+	return t.with(ctx, stream, version, nil, func(s *subject, last *webhooks.Fact) error { return use(s.contact, last) })
 }
 
+// with calls use with a subject as of a version. The event of that version is
+// not read if it is given.
 func (t *Transcripts) with(
-	ctx context.Context, stream string, version int64, use func(s *subject, last *webhooks.Fact) error,
+	ctx context.Context, stream string, version int64, given *webhooks.Fact, use func(s *subject, last *webhooks.Fact) error,
 ) error {
 	tr := t.enter(stream)
 	defer t.leave(tr)
 	s := tr.cursorFor(version)
+	if given != nil && s.version >= version-1 {
+		if s.version < version {
+			if err := s.apply(given); err != nil {
+				return err
+			}
+		}
+		return use(s, given)
+	}
 	before := s.version
 	last, err := t.takeOn(ctx, s, stream, version)
 	if err == nil && last == nil && before > 0 {
@@ -169,16 +179,28 @@ func (t *Transcripts) Conversation(ctx context.Context, id string, version int64
 // Body renders the body of a delivery. It depends on the delivery's stream up
 // to its version, its dialect and its view, and on nothing else.
 func (t *Transcripts) Body(ctx context.Context, d *webhooks.Delivery) ([]byte, error) {
-	dialect, err := t.dialects.Find(d.Dialect)
+	body, err := t.AppendBody(ctx, nil, d, nil)
 	if err != nil {
 		return nil, err
+	}
+	return body, nil
+}
+
+// AppendBody appends what Body returns. The event, if it is given, is not read:
+// while the history stands right before it, nothing is. What was appended before
+// an error is to be cut off.
+func (t *Transcripts) AppendBody(
+	ctx context.Context, dst []byte, d *webhooks.Delivery, given *webhooks.Fact,
+) ([]byte, error) {
+	dialect, err := t.dialects.Find(d.Dialect)
+	if err != nil {
+		return dst, err
 	}
 	view, err := webhooks.ParseView(d.History)
 	if err != nil {
-		return nil, err
+		return dst, err
 	}
-	var body []byte
-	err = t.with(ctx, d.Stream, d.Version, func(s *subject, f *webhooks.Fact) error {
+	err = t.with(ctx, d.Stream, d.Version, given, func(s *subject, f *webhooks.Fact) error {
 		if f == nil || f.Version != d.Version {
 			return fmt.Errorf("%s has no version %d", d.Stream, d.Version)
 		}
@@ -188,13 +210,28 @@ func (t *Transcripts) Body(ctx context.Context, d *webhooks.Delivery) ([]byte, e
 		} else {
 			e.Contact = &s.contact
 		}
-		body, err = dialect.AppendBody(nil, e)
+		dst, err = dialect.AppendBody(dst, e)
 		return err
 	})
-	if err != nil {
-		return nil, err
+	return dst, err
+}
+
+// Follow takes what is known of a stream on by its next event, for one who reads
+// the log in order and has no use for a body of this event. What is not known up
+// to there is left to be read when it is wanted.
+func (t *Transcripts) Follow(next *webhooks.Fact) error {
+	t.mu.Lock()
+	_, known := t.streams[next.Stream]
+	t.mu.Unlock()
+	if !known && next.Version > 1 {
+		return nil
 	}
-	return body, nil
+	tr := t.enter(next.Stream)
+	defer t.leave(tr)
+	if s := tr.cursorFor(next.Version); s.version == next.Version-1 {
+		return s.apply(next)
+	}
+	return nil
 }
 
 // cursorFor returns the furthest subject that is not beyond the version: one to
@@ -233,11 +270,17 @@ func (t *Transcripts) enter(stream string) *transcript {
 	return tr
 }
 
-func (t *Transcripts) leave(tr *transcript) {
-	size := 0
+// count is about how many bytes of memory the transcript takes.
+func (tr *transcript) count() int {
+	n := streamSize
 	for _, s := range tr.cursors {
-		size += s.size()
+		n += s.size()
 	}
+	return n
+}
+
+func (t *Transcripts) leave(tr *transcript) {
+	size := tr.count()
 	tr.Unlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()

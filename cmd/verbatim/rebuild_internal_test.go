@@ -1,0 +1,178 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"verbatim/adapters/sqlite"
+	"verbatim/domain"
+	"verbatim/domain/conversation"
+	"verbatim/eventstore"
+	"verbatim/projections"
+	"verbatim/webhooks/dialect"
+)
+
+// seedConversations makes a log of conversations that were had side by side, of
+// so many messages each, and closed, and returns its folder.
+func seedConversations(tb testing.TB, conversations, messages int) string {
+	tb.Helper()
+	dir := tb.TempDir()
+	store, err := sqlite.Open(tb.Context(), dir, sqlite.Options{})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	jon := domain.Person{ID: seededID(1, 0).String(), Role: domain.Customer, Name: "Jon Snow", Email: "jon.snow@winterfell.com", Phone: "+48123456789"}
+	bob := domain.Person{ID: seededID(2, 0).String(), Role: domain.Agent, Name: "Bob Holmes", Email: "bob.holmes@closer.app"}
+	codec := eventstore.Catalogue()
+	position := int64(0)
+	_, err = store.Import(tb.Context(), func(yield func(eventstore.Recorded, error) bool) {
+		for version := range messages + 2 {
+			for c := range conversations {
+				var e domain.Event
+				switch version {
+				case 0:
+					e = conversation.Created{
+						Account: domain.Account{ID: "default", Number: 1}, Inbox: domain.Inbox{ID: "default", Number: 1}, Channel: "web",
+						Customer: jon, Attributes: domain.Attributes{{Key: "current_page", Value: []byte(`"https://yourbusiness.com/"`)}},
+					}
+				case messages + 1:
+					e = conversation.Closed{ClosedType: conversation.DefaultClosedType}
+				default:
+					author := jon
+					if version%2 == 0 {
+						author = bob
+					}
+					e = conversation.MessagePosted{
+						MessageID: seededID(3+c, version).String(), Author: author, ContentType: "text",
+						Text: "Hello, I have a question about my last order: it has not arrived yet. Can you help me?",
+					}
+				}
+				name, schema, data, err := codec.Encode(e)
+				position++
+				if !yield(eventstore.Recorded{
+					Position: position, Stream: eventstore.StreamName("conversation", seededID(c+1, 1).String()), Version: int64(version + 1),
+					ID: seededID(c+1, int(position)), Type: name, Schema: schema, Time: time.Unix(1_700_000_000+position, 0).UTC(),
+					Account: "default", Data: data, Metadata: []byte("{}"),
+				}, err) {
+					return
+				}
+			}
+		}
+	})
+	if err := errors.Join(err, store.Close()); err != nil {
+		tb.Fatal(err)
+	}
+	return dir
+}
+
+func seededID(a, b int) uuid.UUID {
+	id := uuid.UUID{6: 0x70, 8: 0x80}
+	binary.BigEndian.PutUint32(id[:], uint32(a))
+	binary.BigEndian.PutUint32(id[12:], uint32(b))
+	return id
+}
+
+// command runs the program in this process.
+func command(ctx context.Context, out io.Writer, args ...string) (code int, errs string) {
+	var stderr bytes.Buffer
+	code = run(ctx, args, func(string) (string, bool) { return "", false }, strings.NewReader(""), out, &stderr)
+	return code, stderr.String()
+}
+
+// writerFunc is an io.Writer.
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// TestRebuildStops takes away, in the middle, what a rebuild writes to, or asks
+// it to stop: it says why, and leaves nobody behind who waits. The log is many
+// times what the workers may be ahead.
+func TestRebuildStops(t *testing.T) {
+	t.Parallel()
+	dir := seedConversations(t, 20, 60)
+	for _, workers := range []int{1, 3} {
+		args := []string{"rebuild", "-database", "sqlite:" + dir, "--dialect", "verbatim", "--workers", strconv.Itoa(workers)}
+		written := 0
+		code, errs := command(t.Context(), writerFunc(func(b []byte) (int, error) {
+			if written += len(b); written > 500_000 {
+				return 0, io.ErrClosedPipe
+			}
+			return len(b), nil
+		}), args...)
+		if code != exitFailed || !strings.Contains(errs, io.ErrClosedPipe.Error()) {
+			t.Errorf("%d workers, an output that broke off: exit %d: %s", workers, code, errs)
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		code, errs = command(ctx, writerFunc(func(b []byte) (int, error) {
+			stop()
+			return len(b), nil
+		}), args...)
+		if code != exitFailed || !strings.Contains(errs, context.Canceled.Error()) {
+			t.Errorf("%d workers, stopped: exit %d: %s", workers, code, errs)
+		}
+	}
+}
+
+// BenchmarkRebuild renders what a log of 100 conversations of 100 messages is in
+// a dialect and, in turns with it, reads the same rows and does nothing with
+// them. ×scan is the ratio of the two speeds.
+func BenchmarkRebuild(b *testing.B) {
+	dir := seedConversations(b, 100, 100)
+	store, err := sqlite.Open(b.Context(), dir, sqlite.Options{ReadOnly: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = store.Close() })
+	for _, name := range []string{"verbatim", "closer"} {
+		for _, workers := range []int{1, 2} {
+			b.Run(fmt.Sprintf("%s/workers=%d", name, workers), func(b *testing.B) { benchmarkRebuild(b, store, name, workers) })
+		}
+	}
+}
+
+func benchmarkRebuild(b *testing.B, store *sqlite.Store, name string, workers int) {
+	b.Helper()
+	var ours, scan time.Duration
+	events, written := 0, 0
+	out := writerFunc(func(b []byte) (int, error) {
+		written += len(b)
+		return len(b), nil
+	})
+	for b.Loop() {
+		start := time.Now()
+		for _, err := range store.ReadLog(b.Context(), 0) {
+			if err != nil {
+				b.Fatal(err)
+			}
+			events++
+		}
+		scan += time.Since(start)
+		start = time.Now()
+		r := &rebuilding{
+			selection: selection{dialect: name, events: []string{"*"}, from: 1, to: projections.Newest},
+			log:       store, codec: eventstore.Catalogue(), dialects: dialect.All(),
+		}
+		r.transcripts = projections.NewTranscripts(store, r.codec, r.dialects, projections.TranscriptMemory)
+		if err := r.speak(name); err != nil {
+			b.Fatal(err)
+		}
+		if err := r.run(b.Context(), workers, out); err != nil {
+			b.Fatal(err)
+		}
+		ours += time.Since(start)
+	}
+	b.ReportMetric(float64(events)/ours.Seconds(), "events/s")
+	b.ReportMetric(float64(written)/1e6/ours.Seconds(), "MB/s")
+	b.ReportMetric(float64(events)/scan.Seconds(), "scan/s")
+	b.ReportMetric(scan.Seconds()/ours.Seconds(), "×scan")
+}
