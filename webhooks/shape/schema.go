@@ -62,7 +62,7 @@ func describe(s *Shape) *schema {
 	out := &schema{Description: s.About, Format: s.Format, Pattern: s.Pattern}
 	switch {
 	case s.Kind == Any:
-	case s.Nullable:
+	case s.Nullable && s.Kind != Null: // types stand there once
 		out.Type = []Kind{s.Kind, Null}
 	default:
 		out.Type = s.Kind
