@@ -369,14 +369,6 @@ func (f *fragments) replace(i int, m *Message) {
 	}
 }
 
-// isItem is how many items lie between two places where one may: one or none.
-func isItem(start, end int) int {
-	if start == end {
-		return 0
-	}
-	return 1
-}
-
 func (f *fragments) appendItem(dst []byte, m *Message) []byte {
 	at := len(dst)
 	dst = append(dst, f.fragment.Separator...)

@@ -15,6 +15,7 @@ const (
 	personSize     = int(unsafe.Sizeof(domain.Person{}))
 	attributeSize  = int(unsafe.Sizeof(domain.Attribute{}))
 	attachmentSize = int(unsafe.Sizeof(conversation.Attachment{}))
+	markSize       = int(unsafe.Sizeof(mark{}))
 	stringSize     = int(unsafe.Sizeof(""))
 	// fragmentsSize is a fragments with its place in the map, the map included.
 	fragmentsSize = int(unsafe.Sizeof(fragments{})) + 256
@@ -43,7 +44,7 @@ func (h *History) Size() int {
 	const perPlay = 128 // an id and its place in a map
 	n := historySize + h.held.sum() + perPlay*h.plays + messageSize*cap(h.Messages) + 8*cap(h.Attention.Unread)
 	for _, f := range h.fragments {
-		n += fragmentsSize + cap(f.bytes) + int(unsafe.Sizeof(mark{}))*cap(f.marks)
+		n += fragmentsSize + cap(f.bytes) + markSize*cap(f.marks)
 	}
 	return n
 }
