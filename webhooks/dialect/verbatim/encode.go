@@ -298,7 +298,7 @@ func appendAttention(dst []byte, a *webhooks.Attention) []byte {
 // snapshot is left out: it came in by import, and nobody could read it.
 func (o *object) someSnapshot(k string, raw json.RawMessage, notes bool) {
 	var s webhooks.Snapshot
-	if len(raw) == 0 || json.Unmarshal(raw, &s) != nil {
+	if len(raw) == 0 || json.Unmarshal(raw, &s) != nil || s.Conversation.ID != webhooks.AsUUID(s.Conversation.ID) {
 		return
 	}
 	o.key(k)

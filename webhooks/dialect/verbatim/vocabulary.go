@@ -2,6 +2,7 @@ package verbatim
 
 import (
 	"embed"
+	"strings"
 
 	"verbatim/domain"
 	"verbatim/domain/conversation"
@@ -84,7 +85,7 @@ func descriptions() []description {
 	messageID := shape.Has("message_id", shape.Text("Id of the message."))
 	wasNote := shape.May("private", shape.Bool("The message is a private note."))
 	closing := []shape.Member{
-		shape.May("from", status("Where it stood before.")),
+		shape.May("from", status("Where it stood before")),
 		shape.Has("closed_type", shape.Text("Why, in a word of the caller's; `solved` if they gave none.")),
 		someBy,
 	}
@@ -121,11 +122,11 @@ func descriptions() []description {
 			shape.Has("expires_at", moment("When it ends if nothing more is heard of them."))),
 		fact("conversation.typing_stopped", "Somebody stops writing.",
 			author, note,
-			shape.Has("reason", shape.OneOfTexts("Why: they said so, nothing was heard of them, they sent it, the conversation was closed over it.",
-				string(conversation.StopExplicit), string(conversation.StopExpired), string(conversation.StopMessage), string(conversation.StopLeft)))),
+			shape.Has("reason", named("Why (they said so, nothing was heard of them, they sent it, the conversation was closed over it)",
+				conversation.StopExplicit, conversation.StopExpired, conversation.StopMessage, conversation.StopLeft))),
 		fact("conversation.status_changed", "The conversation moves between open, pending, snoozed and resolved.",
-			shape.Has("from", status("Where it stood before.")),
-			shape.Has("to", status("Where it stands now.")),
+			shape.Has("from", status("Where it stood before")),
+			shape.Has("to", status("Where it stands now")),
 			shape.May("reason", shape.Text("Why.")),
 			someBy,
 			shape.May("snoozed_until", moment("When it is to come back."))),
@@ -155,9 +156,8 @@ func descriptions() []description {
 			messageID,
 			shape.Has("viewer", person("Who played it."))),
 		fact("conversation.activity_recorded", "Something happens around the conversation.",
-			shape.Has("kind", shape.OneOfTexts("What.",
-				string(conversation.AppointmentScheduled), string(conversation.ProductPurchased),
-				string(conversation.FormSubmitted), string(conversation.TaskCompleted))),
+			shape.Has("kind", named("What", conversation.AppointmentScheduled, conversation.ProductPurchased,
+				conversation.FormSubmitted, conversation.TaskCompleted)),
 			shape.Has("data", open("What is known of it.")),
 			someBy),
 		ofContact("contact.created", "A person becomes known to the account.",
@@ -182,8 +182,7 @@ func descriptions() []description {
 func person(about string) shape.Shape {
 	return shape.Struct(about,
 		shape.Has("id", shape.Text("Id, a UUID or the caller's own.")),
-		shape.May("role", shape.OneOfTexts("Part in the conversation.",
-			string(domain.Customer), string(domain.Agent), string(domain.Bot), string(domain.System))),
+		shape.May("role", named("Part in the conversation", domain.Customer, domain.Agent, domain.Bot, domain.System)),
 		shape.May("number", shape.Int("Id for systems that want an integer.")),
 		shape.May("name", shape.Text("Whole name.")),
 		shape.May("first_name", shape.Text("First name.")),
@@ -219,13 +218,12 @@ func conversationShape(about string) shape.Shape {
 		shape.Has("id", shape.Formatted("uuid", "Id.")),
 		shape.Has("number", shape.Int("Position of its first event in the log: an id for systems that want an integer.")),
 		shape.Has("version", shape.Int("Its newest version.")),
-		shape.Has("status", status("Where it stands.")),
+		shape.Has("status", status("Where it stands")),
 		shape.Has("account", accountShape()),
 		shape.Has("inbox", inboxShape("Through which it came in.")),
 		shape.May("channel", shape.Text("Over which it is had.")),
 		shape.May("subject", shape.Text("What it is about.")),
-		shape.May("priority", shape.OneOfTexts("How urgent it is.",
-			string(conversation.Low), string(conversation.Medium), string(conversation.High), string(conversation.Urgent))),
+		shape.May("priority", named("How urgent it is", conversation.Low, conversation.Medium, conversation.High, conversation.Urgent)),
 		shape.Has("labels", shape.List("Labels.", shape.Text(""))),
 		shape.Has("team", shape.Struct("To which it was given.",
 			shape.Has("id", shape.Text("Id.")),
@@ -316,8 +314,25 @@ func snapshotShape() shape.Shape {
 }
 
 func status(about string) shape.Shape {
-	return shape.OneOfTexts(about, string(conversation.Open), string(conversation.Pending),
-		string(conversation.Snoozed), string(conversation.Resolved), string(conversation.StatusEnded))
+	return named(about, conversation.Open, conversation.Pending,
+		conversation.Snoozed, conversation.Resolved, conversation.StatusEnded)
+}
+
+// named is one of the names that are said. It is no closed set, for there may be
+// more of them one day, and what was imported may have others.
+func named[T ~string](about string, names ...T) shape.Shape {
+	var all strings.Builder
+	for i, n := range names {
+		switch {
+		case i == 0:
+		case i == len(names)-1:
+			all.WriteString(" or ")
+		default:
+			all.WriteString(", ")
+		}
+		all.WriteString("`" + string(n) + "`")
+	}
+	return shape.Text(about + ": " + all.String() + ".")
 }
 
 func moment(about string) shape.Shape { return shape.Formatted("date-time", about) }
