@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
+	"pgregory.net/rapid"
 
 	"verbatim/domain"
 	"verbatim/eventstore"
@@ -131,6 +132,41 @@ func TestWhatAnEndpointAsksFor(t *testing.T) {
 		}
 		if got := webhooks.Wants(c.names, "conversation.created", webhooks.Word{Name: "BigBang"}); got != c.want {
 			t.Errorf("%v: got %t", c.names, got)
+		}
+	}
+}
+
+func TestViewsAreReadAsTheyWereWritten(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		view webhooks.View
+		want string
+	}{
+		{webhooks.View{}, "none,public"},
+		{webhooks.FullView(), "full"},
+		{webhooks.View{Last: -1}, "full,public"},
+		{webhooks.View{Last: 5, Notes: true}, "last:5"},
+		{webhooks.View{Last: 5}, "last:5,public"},
+		{webhooks.View{Notes: true}, "none"},
+	} {
+		if got := c.view.String(); got != c.want {
+			t.Errorf("%+v: got %s, want %s", c.view, got, c.want)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		v := webhooks.View{Last: rapid.IntRange(-1, 100).Draw(t, "last"), Notes: rapid.Bool().Draw(t, "notes")}
+		if got, err := webhooks.ParseView(v.String()); err != nil || got != v {
+			t.Fatalf("%+v is read as %+v, %v", v, got, err)
+		}
+	})
+	for _, s := range []string{"last:0", "last:-1", "last:", "last:x", "all", "public", "full,publicly", "full,public,public", "full, public", "FULL"} {
+		if v, err := webhooks.ParseView(s); err == nil {
+			t.Errorf("%q is read as %+v", s, v)
+		}
+	}
+	for s, want := range map[string]webhooks.View{"": webhooks.FullView(), ",public": {Last: -1}} { // of a time before there were settings
+		if got, err := webhooks.ParseView(s); err != nil || got != want {
+			t.Errorf("%q: got %+v, %v", s, got, err)
 		}
 	}
 }

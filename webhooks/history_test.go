@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 
 	"verbatim/domain"
@@ -94,6 +95,195 @@ func TestItemsAreTheSameWithAndWithoutFragments(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whatever is edited and deleted between two bodies, what was replaced among the
+// fragments is what would be encoded from nothing, for every way of writing.
+func TestFragmentsAreReplacedInTheMiddle(t *testing.T) {
+	t.Parallel()
+	ways := []webhooks.Fragment{
+		{Key: "a@1/one", Separator: ",", Append: item},
+		{Key: "a@1/two", Separator: `\n`, Append: func(dst []byte, m *webhooks.Message) []byte {
+			if m.DeletedAt != nil {
+				return dst
+			}
+			return append(dst, m.Text...) // which may be nothing
+		}},
+		{Key: "b@1", Append: item},
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		var warm webhooks.History
+		var events []conversation.Event
+		apply := func(e conversation.Event) {
+			events = append(events, e)
+			warm.Apply(recordedAt(int64(len(events)), e), e)
+		}
+		apply(conversation.Created{})
+		text := rapid.StringMatching(`[a-z]{0,40}`)
+		for range rapid.IntRange(1, 30).Draw(t, "events") {
+			id := fmt.Sprint(rapid.IntRange(0, len(warm.Messages)).Draw(t, "message"))
+			switch rapid.IntRange(0, 3).Draw(t, "event") {
+			case 0, 1:
+				apply(conversation.MessagePosted{
+					MessageID: fmt.Sprint(len(warm.Messages)), Text: text.Draw(t, "text"), Private: rapid.IntRange(0, 3).Draw(t, "private") == 0,
+				})
+			case 2:
+				apply(conversation.MessageEdited{MessageID: id, Text: text.Draw(t, "edited")})
+			default:
+				apply(conversation.MessageDeleted{MessageID: id})
+			}
+			if rapid.Bool().Draw(t, "a body is made") {
+				warm.Items(&ways[rapid.IntRange(0, len(ways)-1).Draw(t, "way")], -1, 0)
+			}
+		}
+		var cold webhooks.History
+		for i, e := range events {
+			cold.Apply(recordedAt(int64(i+1), e), e)
+		}
+		for i := range ways {
+			for _, last := range []int{-1, 0, 1, 3} {
+				for _, most := range []int{0, 1, 50} {
+					got, want := warm.Items(&ways[i], last, most), cold.Items(&ways[i], last, most)
+					if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+						t.Fatalf("%s, last %d, %d bytes (-from nothing +replaced):\n%s", ways[i].Key, last, most, diff)
+					}
+				}
+			}
+			// All of them at once and looked for one by one are the same.
+			all, one := warm.Items(&ways[i], -1, 0), warm.Items(&ways[i], len(events), 0)
+			if diff := cmp.Diff(one, all, cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("%s (-one by one +at once):\n%s", ways[i].Key, diff)
+			}
+		}
+	})
+}
+
+func TestAHistoryKnowsItsBeginningItsAgentAndItsEnds(t *testing.T) {
+	t.Parallel()
+	ann, bob := domain.Person{ID: "ann", Role: domain.Agent}, domain.Person{ID: "bob", Role: domain.Bot}
+	cal := domain.Person{ID: "cal", Role: domain.Customer}
+	opened := conversation.Created{Customer: cal, Subject: "s", Attributes: domain.Attributes{{Key: "k", Value: json.RawMessage("1")}}}
+	for _, c := range []struct {
+		about    string
+		events   []conversation.Event
+		agent    *domain.Person
+		closings int
+		last     string
+	}{
+		{about: "nobody has come"},
+		{about: "the customer is no agent", events: []conversation.Event{conversation.MessagePosted{MessageID: "1", Author: cal}}, last: "1"},
+		{
+			about: "the system is no agent", last: "1",
+			events: []conversation.Event{conversation.MessagePosted{MessageID: "1", Author: domain.Person{ID: "x", Role: domain.System}}},
+		},
+		{about: "who was assigned", events: []conversation.Event{conversation.Assigned{Agent: ann}}, agent: &ann},
+		{about: "who was the last to be", events: []conversation.Event{conversation.Assigned{Agent: ann}, conversation.Assigned{Agent: bob}}, agent: &bob},
+		{about: "who has left", events: []conversation.Event{conversation.Assigned{Agent: ann}, conversation.Unassigned{Previous: ann}}, agent: &ann},
+		{
+			about: "who wrote last", agent: &bob, last: "2",
+			events: []conversation.Event{
+				conversation.Assigned{Agent: ann}, conversation.MessagePosted{MessageID: "1", Author: bob}, conversation.MessagePosted{MessageID: "2", Author: cal},
+			},
+		},
+		{
+			about: "a note is no public message, a tombstone is", agent: &ann, last: "1",
+			events: []conversation.Event{
+				conversation.MessagePosted{MessageID: "1", Author: cal},
+				conversation.MessagePosted{MessageID: "2", Author: ann, Private: true},
+				conversation.MessageDeleted{MessageID: "1"},
+			},
+		},
+		{
+			about: "closed twice, and changed since", closings: 2,
+			events: []conversation.Event{
+				conversation.Closed{},
+				conversation.Reopened{},
+				conversation.Closed{},
+				conversation.CustomerUpdated{Customer: ann},
+				conversation.AttributesChanged{Changes: []domain.Change{{Key: "attributes.k", Current: json.RawMessage("2")}, {Key: "subject", Current: json.RawMessage(`"t"`)}}},
+			},
+		},
+	} {
+		var h webhooks.History
+		for i, e := range append([]conversation.Event{opened}, c.events...) {
+			h.Apply(recordedAt(int64(i+1), e), e)
+		}
+		if diff := cmp.Diff(opened, h.Opened); diff != "" {
+			t.Errorf("%s: %s", c.about, diff)
+		}
+		if diff := cmp.Diff(c.agent, h.Agent); diff != "" || h.Closings != c.closings {
+			t.Errorf("%s: %d closings, %s", c.about, h.Closings, diff)
+		}
+		last := ""
+		if m := h.LastPublic(); m != nil {
+			last = m.ID
+		}
+		if last != c.last {
+			t.Errorf("%s: last is %q", c.about, last)
+		}
+	}
+}
+
+// A snapshot is kept in the log, and is read again years later.
+func TestASnapshotIsReadAsItWasWritten(t *testing.T) {
+	t.Parallel()
+	until := webhookstest.Day().Add(time.Hour)
+	ann := domain.Person{
+		ID: "ann", Role: domain.Agent, Name: "Ann <&>", Number: 7,
+		Attributes: domain.Attributes{{Key: "z", Value: json.RawMessage(`{"b":1,"a":"<"}`)}, {Key: "a", Value: json.RawMessage(`null`)}},
+	}
+	cal := domain.Person{ID: "cal", Role: domain.Customer, Email: "cal@x"}
+	events := []conversation.Event{
+		conversation.Created{Account: domain.Account{ID: "acme", Number: 1}, Inbox: domain.Inbox{ID: "i", Name: "I"}, Channel: "web", Customer: cal, Subject: "s"},
+		conversation.MessagePosted{MessageID: "1", Author: cal, Text: "Hi"},
+		conversation.Assigned{Agent: ann},
+		conversation.MessagePosted{
+			MessageID: "2", Author: ann, Text: "Hello\u2028 <b>", ContentType: "text", ReplyTo: "1", ExternalID: "e",
+			Attachments:       []conversation.Attachment{{URL: "https://x/1.png", Size: 5, Width: 2}},
+			ContentAttributes: domain.Attributes{{Key: "c", Value: json.RawMessage("[1]")}}, Attributes: domain.Attributes{{Key: "d", Value: json.RawMessage(`"e"`)}},
+		},
+		conversation.MessageEdited{MessageID: "2", Text: "Hello!"},
+		conversation.MessagePosted{MessageID: "3", Author: ann, Text: "to ourselves", Private: true},
+		conversation.AttributesChanged{Changes: []domain.Change{
+			{Key: "labels", Current: json.RawMessage(`["x"]`)},
+			{Key: "team", Current: json.RawMessage(`{"id":"t"}`)},
+			{Key: "priority", Current: json.RawMessage(`"high"`)},
+			{Key: "attributes.plan", Current: json.RawMessage(`"pro"`)},
+		}},
+		conversation.Read{By: cal, UpTo: 4},
+		conversation.StatusChanged{From: conversation.Open, To: conversation.Snoozed, SnoozedUntil: &until},
+		conversation.Closed{ClosedType: "solved"},
+	}
+	var h webhooks.History
+	for i, e := range events {
+		h.Apply(recordedAt(int64(i+1), e), e)
+		want := h.Snapshot()
+		raw, err := json.Marshal(want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got webhooks.Snapshot
+		if err := json.Unmarshal(raw, &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, got, cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("version %d (-written +read):\n%s", i+1, diff)
+		}
+		// The history that it tells of has the same to say.
+		told := got.History()
+		if diff := cmp.Diff(want, told.Snapshot(), cmpopts.EquateEmpty()); diff != "" {
+			t.Fatalf("version %d (-snapshot +its history's):\n%s", i+1, diff)
+		}
+		if n := len(told.Messages); n > 1 || n == 1 && told.Messages[0].Private {
+			t.Fatalf("version %d: tells of %d messages", i+1, n)
+		}
+		if told.Conversation.Messages != h.Conversation.Messages {
+			t.Fatalf("version %d: counts %d messages", i+1, told.Conversation.Messages)
+		}
+	}
+	if m := h.Snapshot().LastMessage; m == nil || m.Text != "Hello!" || m.EditedAt == nil {
+		t.Errorf("got %+v", m)
+	}
 }
 
 func TestAConversationIsWhatItsEventsMadeOfIt(t *testing.T) {

@@ -8,32 +8,61 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
 
 	"verbatim/domain"
 	"verbatim/webhooks"
 )
 
-// encodingJSON is what encoding/json makes of s when it does not escape HTML.
-func encodingJSON(t *testing.T, s string) string {
+// encodingJSON is what encoding/json makes of s.
+func encodingJSON(t *testing.T, s string, escapeHTML bool) string {
 	t.Helper()
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
-	enc.SetEscapeHTML(false)
+	enc.SetEscapeHTML(escapeHTML)
 	if err := enc.Encode(s); err != nil {
 		t.Fatal(err)
 	}
 	return strings.TrimSuffix(buf.String(), "\n")
 }
 
+// stringified is what JSON.stringify makes of s: what encoding/json does, but for
+// the two line ends that it leaves as they are.
+func stringified(t *testing.T, s string) string {
+	t.Helper()
+	for _, line := range []string{"\u2028", "\u2029"} {
+		if before, after, found := strings.Cut(s, line); found {
+			return strings.TrimSuffix(stringified(t, before), `"`) + line + strings.TrimPrefix(stringified(t, after), `"`)
+		}
+	}
+	return encodingJSON(t, s, false)
+}
+
+// checkString holds the three ways to escape a string against encoding/json, and
+// reads what they wrote again.
 func checkString(t *testing.T, s string) {
 	t.Helper()
-	got := string(webhooks.AppendString([]byte("x"), s))
-	if want := "x" + encodingJSON(t, s); got != want {
-		t.Errorf("%q: got %s, want %s", s, got, want)
-	}
-	if !utf8.ValidString(got) {
-		t.Errorf("%q: not UTF-8: %q", s, got)
+	for _, way := range []struct {
+		name   string
+		append func([]byte, string) []byte
+		want   string
+	}{
+		{"AppendString", webhooks.AppendString, encodingJSON(t, s, false)},
+		{"AppendStringHTML", webhooks.AppendStringHTML, encodingJSON(t, s, true)},
+		{"AppendStringPlain", webhooks.AppendStringPlain, stringified(t, s)},
+	} {
+		got := string(way.append([]byte("x"), s))
+		if got != "x"+way.want {
+			t.Errorf("%s: %q: got %s, want x%s", way.name, s, got, way.want)
+		}
+		if !utf8.ValidString(got) {
+			t.Errorf("%s: %q: not UTF-8: %q", way.name, s, got)
+		}
+		var back string
+		if err := json.Unmarshal([]byte(got[1:]), &back); err != nil || back != string([]rune(s)) {
+			t.Errorf("%s: %q: reads as %q, %v", way.name, s, back, err)
+		}
 	}
 }
 
@@ -41,7 +70,7 @@ func TestAppendString(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{
 		"", "plain", `"\/`, "\b\f\n\r\t", "\x00\x01\x1f\x7f", "<b>&</b>", "ä€😀", "\u2028\u2029\u2027\u202a",
-		"\xff", "a\xc3", "\xe2\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\ufffd", "x\xffy\"z\n\u2028",
+		"\\u2028", "a\u2028\u2029\u2028b", "\xe2\u2028\x80", "\xff", "a\xc3", "\xe2\x80", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\ufffd", "x\xffy\"z\n\u2028",
 	} {
 		checkString(t, s)
 	}
@@ -60,6 +89,65 @@ func FuzzAppendString(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(checkString)
+}
+
+// checkRawHTML holds AppendRawHTML of a JSON value against encoding/json, and
+// reads what it wrote again.
+func checkRawHTML(t *testing.T, raw string) {
+	t.Helper()
+	got := webhooks.AppendRawHTML([]byte("<"), json.RawMessage(raw))
+	var want bytes.Buffer
+	json.HTMLEscape(&want, []byte(raw))
+	if got := string(got); got != "<"+want.String() {
+		t.Errorf("%q: got %s, want <%s", raw, got, &want)
+	}
+	if bytes.ContainsAny(got[1:], "<>&\u2028\u2029") {
+		t.Errorf("%q: %s is not escaped", raw, got)
+	}
+	var before, after any
+	if json.Unmarshal([]byte(raw), &before) != nil {
+		return // only what is JSON can be read again
+	}
+	if err := json.Unmarshal(got[1:], &after); err != nil {
+		t.Errorf("%q: %v in %s", raw, err, got)
+	}
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("%q: %s", raw, diff)
+	}
+}
+
+func TestAppendRawHTML(t *testing.T) {
+	t.Parallel()
+	for _, raw := range []string{
+		`null`, `true`, `-1.5e3`, `""`, `"plain"`, `[]`, `{"a":{"b":[1,"c"]}}`, `"<b>&</b>"`, `{"<k>":"&","l":["\u003c","\\u003c"]}`,
+		"\"\u2028\"", "{\"\u2029\":\"ä€😀\"}", `"\"<\""`,
+	} {
+		checkRawHTML(t, raw)
+	}
+	for _, c := range []struct{ raw, want string }{
+		{"", "null"},
+		{"\"a\xff<\xe2\x80\"", `"a` + "\ufffd" + `\u003c` + "\ufffd" + `"`},
+	} {
+		got := webhooks.AppendRawHTML(nil, json.RawMessage(c.raw))
+		if string(got) != c.want || !json.Valid(got) {
+			t.Errorf("%q: got %s, want %s", c.raw, got, c.want)
+		}
+	}
+}
+
+func FuzzAppendRawHTML(f *testing.F) {
+	for _, s := range []string{`{"a":"<&>"}`, "\"\u2028\"", `[1,"\u0026"]`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		if !utf8.ValidString(raw) || !json.Valid([]byte(raw)) {
+			if got := webhooks.AppendRawHTML(nil, json.RawMessage(raw)); !utf8.Valid(got) {
+				t.Errorf("%q: not UTF-8: %q", raw, got)
+			}
+			return
+		}
+		checkRawHTML(t, raw)
+	})
 }
 
 func TestAppendAttributesIsValidWhateverTheyHold(t *testing.T) {

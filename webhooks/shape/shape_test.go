@@ -249,7 +249,8 @@ func TestSchemaAndCheckAgree(t *testing.T) {
 
 func drawShape(r *rapid.T, depth int) shape.Shape {
 	simple := []shape.Shape{
-		{}, shape.Nothing(""), shape.Bool(""), shape.Int(""), shape.Float(""), shape.Text("A text."), shape.OneOfTexts("", "a", "b"),
+		{},
+		shape.Nothing(""), shape.Bool(""), shape.Int(""), shape.Float(""), shape.Text("A text."), shape.OneOfTexts("", "a", "b"),
 		shape.Matching("^a+$", ""), shape.Formatted("uuid", ""), shape.Formatted("date-time", ""),
 	}
 	n := rapid.IntRange(0, len(simple)+4).Draw(r, "shape")
