@@ -61,8 +61,12 @@ func conversationChanges(s *scene, event conversation.Event) []change {
 		return assigneeChanges(&e.Previous, nil)
 	case conversation.AttributesChanged:
 		return s.attributeChanges(e.Changes)
-	default:
+	case conversation.Created, conversation.CustomerUpdated, conversation.ActivityRecorded,
+		conversation.MessagePosted, conversation.MessageEdited, conversation.MessageDeleted, conversation.MessagePlayed,
+		conversation.TypingStarted, conversation.TypingStopped, conversation.Read:
 		return nil
+	default:
+		panic("chatwoot: an event outside the closed set")
 	}
 }
 

@@ -49,7 +49,7 @@ func newScene(h *webhooks.History) *scene {
 	s.inbox = newContactInbox(c.Account.ID, c.Inbox.ID, c.Customer.ID, givenContactInbox(s.given, s.customer.given))
 	s.room = room{
 		account: orOne(c.Account.Number), inbox: orOne(c.Inbox.Number),
-		conversation: givenNumber(s.given, "id", c.Number), web: channelOf(c) == webWidget,
+		conversation: givenID(s.given, c.Number), web: channelOf(c) == webWidget,
 	}
 	return s
 }

@@ -59,13 +59,13 @@ func content(m *webhooks.Message) string {
 // conversation.
 func appendMessage(dst []byte, s *scene, m *webhooks.Message) []byte {
 	given := m.Attributes.Object(format)
-	kind := kindOf(m, given)
+	k := kindOf(m, given)
 	dst = append(dst, `"account":`...)
 	dst = appendNumbered(dst, s.c.Account.Number, s.c.Account.Name)
 	dst = append(dst, `,"additional_attributes":`...)
 	dst = appendMessageAttributes(dst, m, given)
 	dst = append(dst, `,"content_attributes":`...)
-	dst = appendContentAttributes(dst, &s.room, m, given, kind)
+	dst = appendContentAttributes(dst, &s.room, m, given, k)
 	dst = append(dst, `,"content_type":"`...)
 	dst = append(dst, contentType(m)...)
 	dst = append(dst, `","content":`...)
@@ -84,11 +84,11 @@ func appendMessage(dst []byte, s *scene, m *webhooks.Message) []byte {
 	dst = append(dst, `,"inbox":`...)
 	dst = appendNumbered(dst, s.c.Inbox.Number, s.c.Inbox.Name)
 	dst = append(dst, `,"message_type":"`...)
-	dst = append(dst, kind.name...)
+	dst = append(dst, k.name...)
 	dst = append(dst, `","private":`...)
 	dst = strconv.AppendBool(dst, m.Private)
 	dst = append(dst, `,"sender":`...)
-	if kind == template() {
+	if k == template() {
 		dst = append(dst, "null"...)
 	} else {
 		author := newParty(&m.Author)
@@ -103,7 +103,7 @@ func appendMessage(dst []byte, s *scene, m *webhooks.Message) []byte {
 // without a scene, in a transcript.
 func appendInnerMessage(dst []byte, r *room, s *scene, m *webhooks.Message) []byte {
 	given := m.Attributes.Object(format)
-	kind := kindOf(m, given)
+	k := kindOf(m, given)
 	dst = append(dst, `{"id":`...)
 	dst = strconv.AppendInt(dst, messageNumber(m, given), 10)
 	dst = append(dst, `,"content":`...)
@@ -115,7 +115,7 @@ func appendInnerMessage(dst []byte, r *room, s *scene, m *webhooks.Message) []by
 	dst = append(dst, `,"conversation_id":`...)
 	dst = strconv.AppendInt(dst, r.conversation, 10)
 	dst = append(dst, `,"message_type":`...)
-	dst = strconv.AppendInt(dst, kind.number, 10)
+	dst = strconv.AppendInt(dst, k.number, 10)
 	dst = append(dst, `,"created_at":`...)
 	dst = appendUnix(dst, m.CreatedAt)
 	dst = append(dst, `,"updated_at":`...)
@@ -129,8 +129,8 @@ func appendInnerMessage(dst []byte, r *room, s *scene, m *webhooks.Message) []by
 	dst = append(dst, `,"content_type":"`...)
 	dst = append(dst, contentType(m)...)
 	dst = append(dst, `","content_attributes":`...)
-	dst = appendContentAttributes(dst, r, m, given, kind)
-	silent := kind == template() || m.Author.Role == domain.System
+	dst = appendContentAttributes(dst, r, m, given, k)
+	silent := k == template() || m.Author.Role == domain.System
 	author := party{}
 	if silent {
 		dst = append(dst, `,"sender_type":null,"sender_id":null`...)
@@ -184,7 +184,7 @@ func (r *room) transcript(notes bool) *webhooks.Fragment {
 // messageNumber returns the id of a message. One that nobody has posted has none
 // but its own.
 func messageNumber(m *webhooks.Message, given domain.Attributes) int64 {
-	return givenNumber(given, "id", or(m.Number, m.ID))
+	return givenID(given, or(m.Number, m.ID))
 }
 
 func appendUpdated(dst []byte, m *webhooks.Message) []byte {
@@ -256,7 +256,7 @@ func appendContentAttributes(dst []byte, r *room, m *webhooks.Message, given dom
 	}
 	answered := json.RawMessage("null")
 	if a := m.Answered; a != nil {
-		answered = strconv.AppendInt(nil, givenNumber(a.Attributes.Object(format), "id", a.Number), 10)
+		answered = strconv.AppendInt(nil, givenID(a.Attributes.Object(format), a.Number), 10)
 	}
 	return append(appendMember(dst[:len(dst)-1], key, answered), '}')
 }
@@ -284,7 +284,7 @@ func appendAttachments(dst []byte, r *room, m *webhooks.Message, given domain.At
 		a := &m.Attachments[i]
 		fileType := fileTypeOf(a)
 		dst = append(dst, `{"id":`...)
-		dst = strconv.AppendInt(dst, givenNumber(own, "id", m.Number*attachmentIDs+int64(i)), 10)
+		dst = strconv.AppendInt(dst, givenID(own, m.Number*attachmentIDs+int64(i)), 10)
 		dst = append(dst, `,"message_id":`...)
 		dst = strconv.AppendInt(dst, messageNumber(m, given), 10)
 		dst = append(dst, `,"file_type":"`...)

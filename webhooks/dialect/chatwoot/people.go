@@ -26,7 +26,7 @@ type party struct {
 
 func newParty(p *domain.Person) party {
 	given := p.Attributes.Object(format)
-	return party{p, given, webhooks.OpenAttributes(p.Attributes), givenNumber(given, "id", or(p.Number, p.ID))}
+	return party{p, given, webhooks.OpenAttributes(p.Attributes), givenID(given, or(p.Number, p.ID))}
 }
 
 func (p *party) isContact() bool { return p.Role == domain.Customer }
@@ -47,9 +47,9 @@ func hashed(id string) int64 {
 	return max(1, int64(binary.BigEndian.Uint32(sum[:])>>1))
 }
 
-// givenNumber returns the positive integer under key, or the other one.
-func givenNumber(given domain.Attributes, key string, otherwise int64) int64 {
-	if n, err := strconv.ParseInt(string(given.Get(key)), 10, 64); err == nil && n > 0 {
+// givenID returns the id that was given, a positive integer, or the other one.
+func givenID(given domain.Attributes, otherwise int64) int64 {
+	if n, err := strconv.ParseInt(string(given.Get("id")), 10, 64); err == nil && n > 0 {
 		return n
 	}
 	return otherwise
@@ -99,7 +99,7 @@ func appendOptional(dst []byte, s string) []byte {
 	return webhooks.AppendStringHTML(dst, s)
 }
 
-// appendAccount appends an account or an inbox, whose number is 1 if it has none.
+// appendNumbered appends an account or an inbox, whose number is 1 if it has none.
 func appendNumbered(dst []byte, number int64, name string) []byte {
 	dst = append(dst, `{"id":`...)
 	dst = strconv.AppendInt(dst, orOne(number), 10)
@@ -257,7 +257,7 @@ type contactInbox struct {
 // is derived and opens nothing.
 func newContactInbox(account, inbox, customer string, given domain.Attributes) contactInbox {
 	row := contactInbox{
-		id:           givenNumber(given, "id", 0),
+		id:           givenID(given, 0),
 		sourceID:     given.String("source_id"),
 		pubsubToken:  given.String("pubsub_token"),
 		hmacVerified: givenBool(given, "hmac_verified", false),

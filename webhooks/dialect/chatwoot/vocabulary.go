@@ -2,6 +2,7 @@ package chatwoot
 
 import (
 	"embed"
+	"slices"
 
 	"verbatim/webhooks"
 	"verbatim/webhooks/shape"
@@ -95,7 +96,9 @@ func moment(about string) shape.Shape {
 	return shape.Matching(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$`, about)
 }
 
-func seconds(about string) shape.Shape { return shape.Int(about + " In seconds since 1970; 0 if never.") }
+func seconds(about string) shape.Shape {
+	return shape.Int(about + " In seconds since 1970; 0 if never.")
+}
 
 func jsDateShape() shape.Shape {
 	return shape.Struct("When the widget was opened.", shape.Has("timestamp",
@@ -334,7 +337,7 @@ func attachmentsShape() shape.Shape {
 	}
 	return shape.List("Files and the like; absent if there are none.", shape.Either("",
 		attachment("A file.", []string{"image", "video", "file", "share", "story_mention", "ig_reel", "ig_post", "ig_story"}, file...),
-		attachment("A recording.", []string{"audio"}, append(file, shape.Has("transcribed_text", shape.Text("What is said in it, or nothing.")))...),
+		attachment("A recording.", []string{"audio"}, slices.Concat(file, []shape.Member{shape.Has("transcribed_text", shape.Text("What is said in it, or nothing."))})...),
 		attachment("A place.", []string{"location"},
 			shape.Has("coordinates_lat", shape.Float("Degrees north.")), shape.Has("coordinates_long", shape.Float("Degrees east.")), title, url),
 		attachment("Anything else.", []string{"fallback"}, title, url),
