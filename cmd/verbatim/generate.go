@@ -134,12 +134,12 @@ func dialectDocs(d webhooks.Dialect) string {
 	listed := make(map[string]place)
 	var b strings.Builder
 	fmt.Fprintf(&b, "# %s\n\n<!-- Made by `make generate` from webhooks/dialect/%s. -->\n\n%s\n\n", d.Name(), bare, strings.TrimSpace(d.Guide()))
-	b.WriteString("## Events\n\n| event | made of | |\n|---|---|---|\n")
+	b.WriteString("## Events\n\n| event | facts | opt-in |\n|---|---|---|\n")
 	for i := range types {
 		t := &types[i]
 		optIn := ""
 		if t.OptIn {
-			optIn = "opt-in"
+			optIn = "yes"
 		}
 		fmt.Fprintf(&b, "| [`%s`](#%s) | `%s` | %s |\n", t.Name, anchor(t.Name), strings.Join(t.Facts, "`, `"), optIn)
 	}
@@ -152,7 +152,7 @@ func dialectDocs(d webhooks.Dialect) string {
 		if t.Body.About != "" {
 			fmt.Fprintf(&b, " The body: %s", t.Body.About)
 		}
-		b.WriteString("\n\n| member | type | may be | |\n|---|---|---|---|\n")
+		b.WriteString("\n\n| member | type | may be | meaning |\n|---|---|---|---|\n")
 		writeFields(&b, t, listed)
 		fmt.Fprintf(&b, "\nIts JSON Schema: [%s.json](../%s/%s/%s.json). A body:\n\n```json\n%s\n```\n",
 			t.Name, schemaFolder, d.Name(), t.Name, bytes.TrimSpace(t.Sample))
@@ -199,9 +199,23 @@ func anchor(heading string) string {
 	}, heading)
 }
 
-// cell returns text as it can stand in a table.
+// cell returns Markdown as it can stand in a table. What looks like a tag of
+// HTML is none, but code is left as it is.
 func cell(s string) string {
-	return strings.NewReplacer("\n", " ", "|", `\|`).Replace(s)
+	var b strings.Builder
+	code := false
+	for _, r := range s {
+		switch {
+		case r == '`':
+			code = !code
+		case r == '|', r == '<' && !code:
+			b.WriteByte('\\')
+		case r == '\n':
+			r = ' '
+		}
+		b.WriteRune(r)
+	}
+	return b.String()
 }
 
 // typeDocs says what a value may be, but for null.
