@@ -381,7 +381,9 @@ func TestPlayedBy(t *testing.T) {
 	t.Parallel()
 	var h webhooks.History
 	events := []conversation.Event{
-		conversation.Created{}, conversation.MessagePosted{MessageID: "a"}, conversation.MessagePosted{MessageID: "b"},
+		conversation.Created{},
+		conversation.MessagePosted{MessageID: "a"},
+		conversation.MessagePosted{MessageID: "b"},
 		conversation.MessagePlayed{MessageID: "b", Viewer: domain.Person{ID: "ann"}},
 	}
 	for i, e := range events {

@@ -347,10 +347,14 @@ func badStories() []badCase {
 	var conversations, contacts []domain.Event
 	for _, name := range slices.Sorted(maps.Keys(eventstore.Catalogue().Types())) {
 		switch e := eventstore.Catalogue().Types()[name].(type) {
+		case conversation.Created: // nothing else is first, and it is nothing else
+			cases = append(cases, badCase{"zero/" + name, [][]webhooks.Fact{recorded(append([]domain.Event{e}, conversationEvents()[1:]...)...)}})
 		case conversation.Event:
 			conversations = append(conversations, e)
 			cases = append(cases, talk("zero/"+name, e))
 			cases = append(cases, badCase{"zero/only " + name, [][]webhooks.Fact{recorded(conversation.Created{}, e, e)}})
+		case contact.Created:
+			cases = append(cases, badCase{"zero/" + name, [][]webhooks.Fact{recorded(append([]domain.Event{e}, contactEvents()[1:]...)...)}})
 		case contact.Event:
 			contacts = append(contacts, e)
 			cases = append(cases, badCase{"zero/" + name, [][]webhooks.Fact{

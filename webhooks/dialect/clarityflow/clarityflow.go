@@ -139,7 +139,7 @@ func (*Dialect) AppendBody(dst []byte, p *webhooks.PublicEvent) ([]byte, error) 
 		dst = at.appendMessage(dst, m)
 	case conversation.ActivityRecorded:
 		dst = appendEnvelope(slices.Grow(dst, bodySize), p, object)
-		dst = appendActivity(dst, p, e, at)
+		dst = appendActivity(dst, p, e, &at)
 	}
 	return append(dst, `}}`...), nil
 }

@@ -429,7 +429,8 @@ func TestAuthors(t *testing.T) {
 		{"nobody known", domain.Person{ID: "1", Phone: "+1"}, author{Anonymous: true}},
 		{"a bot", domain.Person{ID: "1", Role: domain.Bot, Name: "Rex"}, author{"Rex", "", "Rex", "", false}},
 		{
-			"given", domain.Person{ID: "1", Name: "X Y", Email: "x@y", Attributes: own(`{"first_name":"A","last_name":"B","full_name":"A B","email":"a@b"}`)},
+			"given",
+			domain.Person{ID: "1", Name: "X Y", Email: "x@y", Attributes: own(`{"first_name":"A","last_name":"B","full_name":"A B","email":"a@b"}`)},
 			author{"A", "B", "A B", "a@b", false},
 		},
 		{"anonymous by wish", domain.Person{ID: "1", Name: "X", Attributes: own(`{"anonymous":true}`)}, author{Anonymous: true}},
@@ -523,12 +524,13 @@ func TestTranscript(t *testing.T) {
 	)
 	texts := func(b body) (out []string) {
 		for _, m := range b.Payload.Conversation.Messages {
-			out = append(out, m.URL[strings.Index(m.URL, "#"):]+" "+m.ConversationTitle+" "+m.Author.First+" "+m.Text)
+			_, anchor, _ := strings.Cut(m.URL, "#")
+			out = append(out, anchor+" "+m.ConversationTitle+" "+m.Author.First+" "+m.Text)
 		}
 		return out
 	}
 	line := func(number, name, text string) string {
-		return "#message-" + number + " Hello " + name + " <div class=\"trix-content\">\n  <div>" + text + "</div>\n</div>"
+		return "message-" + number + " Hello " + name + " <div class=\"trix-content\">\n  <div>" + text + "</div>\n</div>"
 	}
 	first := render(t, s)
 	if diff := cmp.Diff([]string{line("2", "Emma", "Hello"), line("4", "User", "wrogn")}, texts(first)); diff != "" {

@@ -26,10 +26,10 @@ type place struct {
 }
 
 // placeOf returns the place of a conversation of that account.
-func placeOf(h *webhooks.History, account string) *place {
+func placeOf(h *webhooks.History, account string) place {
 	c, opened := &h.Conversation, &h.Opened
 	own := given(opened.Attributes)
-	p := &place{
+	p := place{
 		id:        wholeOr(own, "id", c.Number),
 		title:     cmp.Or(own.String("title"), opened.Subject),
 		slug:      own.String("slug"),
@@ -78,11 +78,12 @@ func defaultTitle(t time.Time) string {
 // number, by which it is the only one, or hexadecimal digits if nothing of the
 // title can stand there.
 func slugOf(title string, c *webhooks.Conversation) string {
-	slug := parameterised(title)
-	if slug == "" {
+	var room [96]byte
+	slug := appendParameterised(room[:0], title)
+	if len(slug) == 0 {
 		return digits(c.ID)
 	}
-	return slug + strconv.FormatInt(c.Number, 10)
+	return string(strconv.AppendInt(slug, c.Number, 10))
 }
 
 // appendPage appends the URL of the conversation. What it is made of needs no
@@ -169,11 +170,12 @@ func appendSubscribers(dst []byte, own domain.Attributes) []byte {
 // URLs of a message need its conversation; as the place never changes, what was
 // once written of a message can stay.
 func (p *place) messages(h *webhooks.History) []byte {
+	here := *p // kept for as long as the history
 	fragment := webhooks.Fragment{Key: Name, Separator: ",", Append: func(dst []byte, m *webhooks.Message) []byte {
 		if m.Private || m.DeletedAt != nil || m.Author.Role == domain.System {
 			return dst
 		}
-		return p.appendMessage(dst, m)
+		return here.appendMessage(dst, m)
 	}}
 	return h.Items(&fragment, -1, 0).Bytes
 }

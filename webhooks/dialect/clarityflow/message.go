@@ -2,7 +2,6 @@ package clarityflow
 
 import (
 	"cmp"
-	"encoding/json"
 	"strconv"
 	"strings"
 
@@ -122,9 +121,8 @@ func appendDuration(dst []byte, m *webhooks.Message, own domain.Attributes, kind
 // given for it counts until the text is edited.
 func textOf(m *webhooks.Message, own domain.Attributes) string {
 	if m.EditedAt == nil {
-		var html string
-		if raw := own.Get(text); len(raw) > 0 && raw[0] == '"' && json.Unmarshal(raw, &html) == nil {
-			return html
+		if raw := own.Get(text); len(raw) > 0 && raw[0] == '"' {
+			return own.String(text) // may be ""
 		}
 	}
 	if m.Text == "" {

@@ -1,6 +1,7 @@
 package clarityflow
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
@@ -13,23 +14,28 @@ func parameterised(s string) string {
 	if isParameterised(s) {
 		return s
 	}
-	out := make([]byte, 0, len(s))
+	var room [96]byte // enough for most, without an allocation
+	return string(appendParameterised(room[:0], s))
+}
+
+// appendParameterised appends what parameterised returns to dst, which is empty.
+func appendParameterised(dst []byte, s string) []byte {
 	for _, r := range s {
 		switch {
 		case r == '_' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z':
-			out = append(out, byte(r))
+			dst = append(dst, byte(r))
 		case 'A' <= r && r <= 'Z':
-			out = append(out, byte(r)+'a'-'A')
+			dst = append(dst, byte(r)+'a'-'A')
 		case 0x300 <= r && r <= 0x36f: // accents that follow their letter
 		default:
 			for _, c := range []byte(latin(r)) {
-				if c != '-' || len(out) > 0 && out[len(out)-1] != '-' {
-					out = append(out, c)
+				if c != '-' || len(dst) > 0 && dst[len(dst)-1] != '-' {
+					dst = append(dst, c)
 				}
 			}
 		}
 	}
-	return strings.TrimSuffix(string(out), "-")
+	return bytes.TrimSuffix(dst, []byte("-"))
 }
 
 func isParameterised(s string) bool {
