@@ -65,7 +65,8 @@ func brief(name string, events ...domain.Event) badCase {
 	return badCase{name, [][]webhooks.Fact{recorded(append(told, conversation.Closed{ClosedType: conversation.DefaultClosedType})...)}}
 }
 
-// badTexts puts one text in the place of every text there is.
+// badTexts puts one text in the place of every text there is. Messages stay as
+// many as they are: their ids have it at their end.
 func badTexts() []badCase {
 	var control, ascii strings.Builder
 	for r := range ' ' {
@@ -102,7 +103,11 @@ func badTexts() []badCase {
 		cases = append(cases, changed("text/"+text.name, func(v reflect.Value) {
 			switch v.Kind() {
 			case reflect.String:
-				if v.Type() == reflect.TypeFor[string]() {
+				switch id := v.String(); {
+				case v.Type() != reflect.TypeFor[string]():
+				case len(id) == 2 && id[0] == 'm':
+					v.SetString(id + text.text)
+				default:
 					v.SetString(text.text)
 				}
 			case reflect.Slice:
@@ -192,10 +197,9 @@ func badTimes() []badCase {
 
 // values are JSON of every type, for places that want another one.
 var values = []string{
-	`null`, `true`, `false`, `0`, `-1`, `1.5`, `12345678901234567890`, `-9223372036854775808`, `1e400`, `-0.0`, `1E+2`,
-	`""`, `"text"`, `"17"`, `"null"`, `"\u0000\u2028\ud800<&>"`, "\"\xff\u2028<\"", `"https://example.com/?a=1&b=2"`, `"2026-03-01T12:00:00Z"`,
-	`[]`, `[null]`, `["a",1,{"b":[]}]`, `[[[[[]]]]]`, `{}`, `{"id":null}`, `{"id":"x","number":"y","name":[]}`,
-	`{"id":1.5,"name":{},"email":7,"url":false,"attributes":[],"conversation":"x"}`, `{"":""}`, `{"\u0000":{"<":"&"}}`,
+	`null`, `true`, `-1`, `1.5`, `12345678901234567890`, `1e400`, `""`, `"17"`, "\"\\u0000\\ud800\xff\u2028<&>\"", `"https://example.com/?a=1&b=2"`,
+	`[]`, `["a",null,1,{"b":[[[]]]}]`, `{}`, `{"id":"x","number":"y","name":[]}`, `{"id":1.5,"name":{},"email":7,"url":false,"attributes":[],"conversation":"x"}`,
+	`{"":"","\u0000":{"<":"&"}}`,
 }
 
 // badValues puts one JSON value in the place of every one there is: the values
