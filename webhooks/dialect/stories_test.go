@@ -81,7 +81,7 @@ func conversationEvents() []domain.Event {
 		rich,
 		note,
 		conversation.MessagePlayed{MessageID: "m2", Viewer: customer()},
-		conversation.MessageEdited{MessageID: "m2", Previous: "Let me look.", Text: "Let me look!", By: agent()},
+		conversation.MessageEdited{MessageID: "m2", Previous: "Let me look.", Text: edited, By: agent()},
 		conversation.AttributesChanged{By: &by, Changes: []domain.Change{
 			{Key: "subject", Previous: raw(`"Order 4711"`), Current: raw(`"Order 4711, late"`)},
 			{Key: "priority", Previous: raw(`null`), Current: raw(`"high"`)},
