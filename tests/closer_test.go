@@ -21,7 +21,7 @@ const closerFixture = "fixtures/closer-conversation.ndjson"
 // sample returns a body of Closer's own documentation, compact.
 func sample(tb testing.TB, name string) string {
 	tb.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "webhooks", "dialect", "closer", "testdata", name+".json"))
+	b, err := os.ReadFile(filepath.Join("..", "webhooks", "dialect", "closer", "samples", name+".json"))
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -53,10 +53,10 @@ func BenchmarkBody(
 	}
 }
 
-// benchmarkNext takes the time itself, of as many bodies at once as a
-// conversation of a thousand messages has when it grows by a hundredth: in one
-// that is shorter there are not so many, and several take turns. Beginning them
-// anew does not count.
+// benchmarkNext takes the time itself: of a conversation while it grows by a
+// tenth, in which the memory that it needs now and then has its share, and of as
+// many that are short as make up one of a thousand messages. Beginning them anew
+// does not count.
 func benchmarkNext(b *testing.B, d webhooks.Dialect, n int, name string, behind []domain.Event) {
 	b.Helper()
 	const long = 1_000
@@ -78,7 +78,7 @@ func benchmarkNext(b *testing.B, d webhooks.Dialect, n int, name string, behind 
 			render(stories[i])
 		}
 		start := time.Now()
-		for i := range max(1, n/100) {
+		for i := range max(1, n/10) {
 			for _, s := range stories {
 				s.Then(line(n + i)).Then(behind...)
 				render(s)

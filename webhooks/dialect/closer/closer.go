@@ -9,8 +9,10 @@
 package closer
 
 import (
+	"embed"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -19,6 +21,7 @@ import (
 	"verbatim/domain"
 	"verbatim/domain/conversation"
 	"verbatim/webhooks"
+	"verbatim/webhooks/shape"
 )
 
 // Name is the dialect and the version of its bytes.
@@ -30,28 +33,84 @@ const (
 	ThreadClosed  = "ThreadClosedEvent"
 )
 
+// frame is what a body commonly has beside its messages, in bytes: room is made
+// for both at once. A body with more is no worse than slower.
+const frame = 2 << 10
+
 // Dialect writes closer@1.
-type Dialect struct{}
+type Dialect struct{ vocabulary []webhooks.EventType }
 
 // New returns the dialect.
-func New() Dialect { return Dialect{} }
+func New() *Dialect { return &Dialect{vocabulary()} }
 
 // Name returns "closer@1".
-func (Dialect) Name() string { return Name }
+func (*Dialect) Name() string { return Name }
 
 // Vocabulary returns the two events of the format.
-func (Dialect) Vocabulary() []webhooks.EventType {
+func (d *Dialect) Vocabulary() []webhooks.EventType { return d.vocabulary }
+
+//go:embed guide.md
+var guide string
+
+// Guide tells what an integrator should know.
+func (*Dialect) Guide() string { return guide }
+
+// samples are Closer's own, repaired where they are no JSON. Ours are the same.
+//
+//go:embed samples/Thread*.json
+var samples embed.FS
+
+func vocabulary() []webhooks.EventType {
+	customer := shape.Has("customer", shape.Struct("The customer.",
+		shape.Has("id", shape.Formatted("uuid", "Id.")),
+		shape.Has("apiKey", shape.Formatted("uuid", "Stands for the key of a session; opens nothing.")),
+		shape.Has("firstName", shape.Text("First name.").OrNull()),
+		shape.Has("lastName", shape.Text("Last name.").OrNull()),
+		shape.Has("randomName", shape.Text("Name of somebody who has not given theirs.")),
+		shape.Has("backOfficeData", shape.List("What is known of the visit and of the customer.", shape.Struct("",
+			shape.Has("key", shape.Text("Name.")),
+			shape.Has("value", shape.Text("Value, always as text.")),
+		))),
+		shape.Has("email", shape.Text("E-mail address.").OrNull()),
+		shape.Has("phone", shape.Text("Phone number.").OrNull()),
+	))
+	timestamp := shape.Has("timestamp", shape.Int("When it happened, in milliseconds since 1970."))
+	assignee := shape.Struct("Who had the conversation.",
+		shape.Has("id", shape.Formatted("uuid", "Id.")),
+		shape.Has("firstName", shape.Text("First name.").OrNull()),
+		shape.Has("lastName", shape.Text("Last name.").OrNull()),
+		shape.Has("email", shape.Text("E-mail address.").OrNull()),
+		shape.Has("isBot", shape.Bool("Is no human.")),
+	)
+	message := shape.Struct("",
+		shape.Has("author", shape.Struct("Who wrote it.",
+			shape.Has("id", shape.Formatted("uuid", "Id.")),
+			shape.Has("role", shape.OneOfTexts("Customer, or anybody else.", roleCustomer, roleAdviser)),
+			shape.Has("email", shape.Text("E-mail address.").OrNull()),
+			shape.Has("phone", shape.Text("Phone number.").OrNull()),
+		)),
+		shape.Has("message", shape.Text("What it says.")),
+		shape.Has("timestamp", shape.Int("When it was posted, in milliseconds since 1970.")),
+	)
+	event := func(name, fact, about string, own ...shape.Member) webhooks.EventType {
+		sample, _ := samples.ReadFile("samples/" + name + ".json") // a test says which is missing
+		body := shape.Struct("", customer, timestamp).With(own...).
+			With(shape.Has("eventType", shape.OneOfTexts("Name of the event.", name)))
+		return webhooks.EventType{
+			Word: webhooks.Word{Name: name}, Facts: []string{fact}, About: about, Body: body, Sample: sample,
+		}
+	}
 	return []webhooks.EventType{
-		{Word: webhooks.Word{Name: ThreadCreated}, Facts: []string{"conversation.created"}},
-		{Word: webhooks.Word{Name: ThreadClosed}, Facts: []string{"conversation.closed"}},
+		event(ThreadCreated, "conversation.created", "A conversation begins."),
+		event(ThreadClosed, "conversation.closed", "A conversation is closed.",
+			shape.Has("closedType", shape.Text("Why, in a word: `solved`, unless another was given.")),
+			shape.Has("assignee", assignee.OrNull()),
+			shape.Has("messageHistory", shape.List("All that was said, oldest first.", message))),
 	}
 }
 
-// Guide tells what an integrator should know.
-func (Dialect) Guide() string { return "" }
-
 // Words returns the format's name for e, if it has one.
-func (Dialect) Words(e domain.Event) []webhooks.Word {
+func (*Dialect) Words(e domain.Event) []webhooks.Word {
 	switch e.(type) {
 	case conversation.Created:
 		return []webhooks.Word{{Name: ThreadCreated}}
@@ -64,12 +123,17 @@ func (Dialect) Words(e domain.Event) []webhooks.Word {
 
 // AppendBody appends the body of one event. The format has the whole history or
 // none, so that the endpoint's wish for less is not heeded.
-func (Dialect) AppendBody(dst []byte, p *webhooks.PublicEvent) ([]byte, error) {
+func (*Dialect) AppendBody(dst []byte, p *webhooks.PublicEvent) ([]byte, error) {
 	f, h := p.Fact, p.History
 	if h == nil {
 		return dst, fmt.Errorf("%s: position %d: no conversation", Name, f.Position)
 	}
 	c := &h.Conversation
+	var items webhooks.Items
+	if _, ok := f.Event.(conversation.Closed); ok {
+		items = h.Items(&webhooks.Fragment{Key: Name, Separator: ",", Append: appendMessage}, -1, 0)
+	}
+	dst = slices.Grow(dst, frame+len(items.Bytes))
 	dst = append(dst, `{"customer":`...)
 	dst = appendCustomer(dst, f.Account, c)
 	dst = append(dst, `,"timestamp":`...)
@@ -82,7 +146,7 @@ func (Dialect) AppendBody(dst []byte, p *webhooks.PublicEvent) ([]byte, error) {
 		dst = append(dst, `,"assignee":`...)
 		dst = appendAssignee(dst, c.Assignee)
 		dst = append(dst, `,"messageHistory":[`...)
-		dst = append(dst, h.Items(&messages, -1, 0).Bytes...)
+		dst = append(dst, items.Bytes...)
 		dst = append(dst, ']')
 	default:
 		return dst, fmt.Errorf("%s: position %d: no word for %s", Name, f.Position, f.Type)
@@ -105,7 +169,7 @@ func appendCustomer(dst []byte, account string, c *webhooks.Conversation) []byte
 	dst = append(dst, `{"id":`...)
 	dst = webhooks.AppendString(dst, webhooks.AsUUID(p.ID))
 	dst = append(dst, `,"apiKey":`...)
-	dst = webhooks.AppendString(dst, or(given.String("apiKey"), apiKey(account, p.ID)))
+	dst = webhooks.AppendString(dst, webhooks.AsUUID(or(given.String("apiKey"), apiKey(account, p.ID))))
 	dst = append(dst, `,"firstName":`...)
 	dst = webhooks.AppendOptional(dst, p.FirstName)
 	dst = append(dst, `,"lastName":`...)
@@ -130,7 +194,7 @@ func appendBackOffice(dst []byte, visit, customer domain.Attributes) []byte {
 	for _, attributes := range [...]domain.Attributes{visit, customer} {
 		for _, at := range webhooks.OpenAttributes(attributes) {
 			key := camelCase(at.Key)
-			if seen[key] || string(at.Value) == "null" {
+			if seen[key] || len(at.Value) == 0 || string(at.Value) == "null" {
 				continue
 			}
 			if len(seen) > 0 {
@@ -189,20 +253,23 @@ func appendAssignee(dst []byte, p *domain.Person) []byte {
 	return append(dst, '}')
 }
 
-// messages is how a history stands in messageHistory.
-var messages = webhooks.Fragment{Key: Name, Separator: ",", Append: appendMessage}
+// The roles of an author. Agents, bots and the system are all advisers: a third
+// role would break receivers that know two.
+const (
+	roleCustomer = "CUSTOMER"
+	roleAdviser  = "ADVISER"
+)
 
 // appendMessage appends one message of the history. Private notes and deleted
-// messages have no place in the format. The author is a customer or an adviser,
-// bots being advisers: a third role would break receivers that know two. A file
-// is its URL on a line of its own, for the format has only text.
+// messages have no place in the format. A file is its URL on a line of its own,
+// for the format has only text.
 func appendMessage(dst []byte, m *webhooks.Message) []byte {
 	if m.Private || m.DeletedAt != nil {
 		return dst
 	}
-	role := "ADVISER"
+	role := roleAdviser
 	if m.Author.Role == domain.Customer {
-		role = "CUSTOMER"
+		role = roleCustomer
 	}
 	dst = append(dst, `{"author":{"id":`...)
 	dst = webhooks.AppendString(dst, webhooks.AsUUID(m.Author.ID))

@@ -3,11 +3,9 @@ package closer_test
 import (
 	"bytes"
 	"encoding/json"
-	"os"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/uuid"
@@ -24,29 +22,27 @@ import (
 
 const fixture = "../../../tests/fixtures/closer-conversation.ndjson"
 
+func TestSamples(t *testing.T) {
+	t.Parallel()
+	webhookstest.CompareSamples(t, closer.New(), "samples", "../../../tests/fixtures")
+}
+
 // The samples are Closer's own documentation: byte for byte, but for the white
 // space between the members.
 func TestFixtureIsTheSamplesByteForByte(t *testing.T) {
 	t.Parallel()
-	var names []string
-	var bodies [][]byte
-	for _, r := range webhookstest.Rendered(t, closer.New(), webhookstest.Facts(t, fixture), webhooks.FullView()) {
-		names, bodies = append(names, r.Name), append(bodies, r.Body)
+	d := closer.New()
+	bodies := webhookstest.Rendered(t, d, webhookstest.Facts(t, fixture), webhooks.FullView())
+	if len(bodies) != len(d.Vocabulary()) {
+		t.Fatalf("%d bodies", len(bodies))
 	}
-	if diff := cmp.Diff([]string{closer.ThreadCreated, closer.ThreadClosed}, names); diff != "" {
-		t.Fatal(diff)
-	}
-	for i, name := range names {
-		sample, err := os.ReadFile(filepath.Join("testdata", name+".json"))
-		if err != nil {
-			t.Fatal(err)
-		}
+	for i, e := range d.Vocabulary() {
 		var want bytes.Buffer
-		if err := json.Compact(&want, sample); err != nil {
-			t.Fatal(err)
+		if err := json.Compact(&want, e.Sample); err != nil {
+			t.Fatalf("%s: %v in %s", e.Name, err, e.Sample)
 		}
-		if diff := cmp.Diff(want.String(), string(bodies[i])); diff != "" {
-			t.Errorf("%s (-sample +ours):\n%s", name, diff)
+		if diff := cmp.Diff(want.String(), string(bodies[i].Body)); diff != "" || bodies[i].Name != e.Name {
+			t.Errorf("%s, want %s (-sample +ours):\n%s", bodies[i].Name, e.Name, diff)
 		}
 	}
 }
@@ -73,31 +69,6 @@ func TestOnlyTwoFactsHaveAWord(t *testing.T) {
 			t.Errorf("%s: got %v", e.EventType(), got)
 		}
 	}
-}
-
-// story is a conversation made of events, a second apart.
-type story struct {
-	t *testing.T
-	h webhooks.History
-	f webhooks.Fact
-}
-
-func begin(t *testing.T, c conversation.Created) *story {
-	t.Helper()
-	return (&story{t: t}).then(c)
-}
-
-func (s *story) then(events ...conversation.Event) *story {
-	for _, e := range events {
-		n := s.h.Conversation.Version + 1
-		r := &eventstore.Recorded{
-			Position: n, Version: n, Stream: webhookstest.Stream(1), ID: webhookstest.ID("evnt", int(n)), Type: e.EventType(),
-			Schema: 1, Time: webhookstest.Day().Add(time.Duration(n) * time.Second), Account: "acme",
-		}
-		s.h.Apply(r, e)
-		s.f = webhooks.Fact{Recorded: r, Event: e}
-	}
-	return s
 }
 
 type body struct {
@@ -128,25 +99,22 @@ type body struct {
 	EventType string
 }
 
-func (s *story) body() body {
-	s.t.Helper()
-	d := closer.New()
-	names := d.Words(s.f.Event)
+// render returns the body of the end of the story.
+func render(t *testing.T, s *webhookstest.Story) body {
+	t.Helper()
+	names := s.Names(closer.New())
 	if len(names) != 1 {
-		s.t.Fatalf("%s: names %v", s.f.Type, names)
+		t.Fatalf("%s: names %v", s.Fact.Type, names)
 	}
-	raw, err := d.AppendBody(nil, &webhooks.PublicEvent{Fact: s.f, Name: names[0].Name, History: &s.h})
-	if err != nil {
-		s.t.Fatal(err)
-	}
+	raw := s.Body(closer.New(), names[0])
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.DisallowUnknownFields()
 	var b body
 	if err := dec.Decode(&b); err != nil {
-		s.t.Fatalf("%v in %s", err, raw)
+		t.Fatalf("%v in %s", err, raw)
 	}
-	if b.EventType != names[0].Name || b.Timestamp != s.f.Time.UnixMilli() {
-		s.t.Errorf("got %s at %d", b.EventType, b.Timestamp)
+	if b.EventType != names[0] || b.Timestamp != s.Fact.Time.UnixMilli() {
+		t.Errorf("got %s at %d", b.EventType, b.Timestamp)
 	}
 	return b
 }
@@ -155,11 +123,7 @@ func customer() domain.Person { return domain.Person{ID: "cust-1", Role: domain.
 
 func TestUnknownIsNullAndNoneIsEmpty(t *testing.T) {
 	t.Parallel()
-	s := begin(t, conversation.Created{Customer: customer()}).then(conversation.Closed{})
-	raw, err := closer.New().AppendBody(nil, &webhooks.PublicEvent{Fact: s.f, Name: closer.ThreadClosed, History: &s.h})
-	if err != nil {
-		t.Fatal(err)
-	}
+	raw := webhookstest.Tell(t, conversation.Created{Customer: customer()}, conversation.Closed{}).Body(closer.New(), closer.ThreadClosed)
 	for _, want := range []string{
 		`"firstName":null,"lastName":null,`, `"backOfficeData":[],"email":null,"phone":null}`,
 		`"closedType":"solved","assignee":null,"messageHistory":[],"eventType":"ThreadClosedEvent"}`,
@@ -172,8 +136,8 @@ func TestUnknownIsNullAndNoneIsEmpty(t *testing.T) {
 
 func TestIDsAreUUIDsForEver(t *testing.T) {
 	t.Parallel()
-	b := begin(t, conversation.Created{Customer: customer()}).body()
-	other := begin(t, conversation.Created{Customer: domain.Person{ID: "cust-2"}}).body()
+	b := render(t, webhookstest.Tell(t, conversation.Created{Customer: customer()}))
+	other := render(t, webhookstest.Tell(t, conversation.Created{Customer: domain.Person{ID: "cust-2"}}))
 	// These are in bodies that were sent: they can never change.
 	got := []string{b.Customer.ID, b.Customer.APIKey, b.Customer.RandomName}
 	want := []string{"44d9217e-9ea2-5254-9810-ddc15555a8e8", "3a91d65e-d600-57ca-bb41-753e35079886", "Merry Elk"}
@@ -198,7 +162,7 @@ func TestBackOfficeData(t *testing.T) {
 	parse(t, `{"plan":"free","nothing":"now","userAgent":"again","initiated_at":"t"}`, &known)
 	c := customer()
 	c.Attributes = known
-	b := begin(t, conversation.Created{Customer: c, Attributes: visit}).body()
+	b := render(t, webhookstest.Tell(t, conversation.Created{Customer: c, Attributes: visit}))
 	var got []string
 	for _, kv := range b.Customer.BackOfficeData {
 		got = append(got, kv.Key+"="+kv.Value)
@@ -212,10 +176,10 @@ func TestBackOfficeData(t *testing.T) {
 	}
 }
 
-func parse(t *testing.T, s string, a *domain.Attributes) {
-	t.Helper()
-	if err := json.Unmarshal([]byte(s), a); err != nil {
-		t.Fatal(err)
+func parse(tb testing.TB, s string, v any) {
+	tb.Helper()
+	if err := json.Unmarshal([]byte(s), v); err != nil {
+		tb.Fatal(err)
 	}
 }
 
@@ -232,7 +196,7 @@ func TestHistoryIsAsOfTheEvent(t *testing.T) {
 	}
 	renamed := customer()
 	renamed.Email = "new@x"
-	s := begin(t, conversation.Created{Customer: customer()}).then(
+	s := webhookstest.Tell(t, conversation.Created{Customer: customer()},
 		post("1", customer(), "Hello \"you\"\n"),
 		post("2", bot, "I am a bot"),
 		post("3", agent, "to ourselves", func(m *conversation.MessagePosted) { m.Private = true }),
@@ -241,6 +205,7 @@ func TestHistoryIsAsOfTheEvent(t *testing.T) {
 		post("6", customer(), "see", func(m *conversation.MessagePosted) {
 			m.Attachments = []conversation.Attachment{{URL: "https://x/1.png"}, {URL: "https://x/2.png"}}
 		}),
+		post("8", domain.Person{ID: "system", Role: domain.System}, "Moved to another team"),
 		post("7", customer(), "", func(m *conversation.MessagePosted) {
 			m.Attachments = []conversation.Attachment{{URL: "https://x/3.png"}}
 		}),
@@ -254,10 +219,10 @@ func TestHistoryIsAsOfTheEvent(t *testing.T) {
 		}
 		return out
 	}
-	b := s.body()
+	b := render(t, s)
 	want := []string{
 		"CUSTOMER: Hello \"you\"\n", "ADVISER: I am a bot", "ADVISER: wrogn", "ADVISER: said in anger",
-		"CUSTOMER: see\nhttps://x/1.png\nhttps://x/2.png", "CUSTOMER: https://x/3.png",
+		"CUSTOMER: see\nhttps://x/1.png\nhttps://x/2.png", "ADVISER: Moved to another team", "CUSTOMER: https://x/3.png",
 	}
 	if diff := cmp.Diff(want, texts(b)); diff != "" {
 		t.Error(diff)
@@ -270,17 +235,17 @@ func TestHistoryIsAsOfTheEvent(t *testing.T) {
 	}
 
 	// What is edited and deleted later changes a later body only.
-	s.then(
+	s.Then(
 		conversation.Reopened{By: agent},
 		conversation.MessageEdited{MessageID: "4", Previous: "wrogn", Text: "wrong", By: agent},
 		conversation.MessageDeleted{MessageID: "5", By: agent},
 		conversation.Unassigned{Previous: bot},
 		conversation.Closed{ClosedType: "solved"},
 	)
-	b = s.body()
+	b = render(t, s)
 	want = []string{
 		"CUSTOMER: Hello \"you\"\n", "ADVISER: I am a bot", "ADVISER: wrong",
-		"CUSTOMER: see\nhttps://x/1.png\nhttps://x/2.png", "CUSTOMER: https://x/3.png",
+		"CUSTOMER: see\nhttps://x/1.png\nhttps://x/2.png", "ADVISER: Moved to another team", "CUSTOMER: https://x/3.png",
 	}
 	if diff := cmp.Diff(want, texts(b)); diff != "" {
 		t.Error(diff)
@@ -290,47 +255,47 @@ func TestHistoryIsAsOfTheEvent(t *testing.T) {
 	}
 }
 
-func TestAConversationIsNeeded(t *testing.T) {
+func TestGivenValuesKeepTheirType(t *testing.T) {
 	t.Parallel()
-	s := begin(t, conversation.Created{Customer: customer()})
-	if _, err := closer.New().AppendBody(nil, &webhooks.PublicEvent{Fact: s.f, Name: closer.ThreadCreated}); err == nil {
-		t.Error("a body without a conversation")
-	}
-	s.then(conversation.Reopened{})
-	if _, err := closer.New().AppendBody(nil, &webhooks.PublicEvent{Fact: s.f, Name: closer.ThreadCreated, History: &s.h}); err == nil {
-		t.Error("a body for a fact without a word")
+	for given, want := range map[string][2]string{
+		`{"apiKey":"9c0a4f3e-5f0e-4a38-8a62-0a0f7d3b1c02","randomName":"Frosty Wolf"}`: {"9c0a4f3e-5f0e-4a38-8a62-0a0f7d3b1c02", "Frosty Wolf"},
+		`{"apiKey":"key","randomName":7}`:                                              {webhooks.AsUUID("key"), "Merry Elk"},
+		`{"apiKey":["a"],"randomName":""}`:                                             {"3a91d65e-d600-57ca-bb41-753e35079886", "Merry Elk"},
+		`"none"`:                                                                       {"3a91d65e-d600-57ca-bb41-753e35079886", "Merry Elk"},
+	} {
+		c := customer()
+		c.Attributes = domain.Attributes{{Key: "closer", Value: json.RawMessage(given)}, {Key: "nothing"}}
+		b := render(t, webhookstest.Tell(t, conversation.Created{Customer: c}))
+		if got := [2]string{b.Customer.APIKey, b.Customer.RandomName}; got != want || len(b.Customer.BackOfficeData) != 0 {
+			t.Errorf("%s: got %v and %v, want %v", given, got, b.Customer.BackOfficeData, want)
+		}
 	}
 }
 
-func BenchmarkClosed(b *testing.B) {
-	for _, c := range []struct {
-		name string
-		n    int
-	}{{"messages=10", 10}, {"messages=1000", 1000}} {
-		b.Run(c.name, func(b *testing.B) {
-			facts := webhookstest.Facts(b, fixture)
-			var h webhooks.History
-			for _, f := range facts[:2] {
-				h.Apply(f.Recorded, f.Event.(conversation.Event))
-			}
-			for i := range c.n {
-				f := facts[2+i%3]
-				r := *f.Recorded
-				r.Version = int64(3 + i)
-				h.Apply(&r, f.Event.(conversation.Event))
-			}
-			closed := facts[5]
-			h.Apply(closed.Recorded, closed.Event.(conversation.Event))
-			d := closer.New()
-			body, err := d.AppendBody(nil, &webhooks.PublicEvent{Fact: closed, Name: closer.ThreadClosed, History: &h}) // warms the fragments
-			if err != nil {
-				b.Fatal(err)
-			}
-			b.ReportAllocs()
-			b.SetBytes(int64(len(body)))
-			for b.Loop() {
-				body, _ = d.AppendBody(body[:0], &webhooks.PublicEvent{Fact: closed, Name: closer.ThreadClosed, History: &h})
-			}
-		})
+// Room is made once, for all there is: a body that had to be moved while it grew
+// would end in a quarter more.
+func TestABodyGrowsOnce(t *testing.T) {
+	t.Parallel()
+	s := webhookstest.Tell(t, conversation.Created{Customer: customer()})
+	for i := range 500 {
+		s.Then(conversation.MessagePosted{MessageID: strconv.Itoa(i), Author: customer(), Text: strings.Repeat("x", 500)})
+	}
+	body := s.Then(conversation.Closed{}).Body(closer.New(), closer.ThreadClosed)
+	if spare := cap(body) - len(body); spare > len(body)/8 {
+		t.Errorf("%d bytes, and room for %d more", len(body), spare)
+	}
+}
+
+func TestAConversationIsNeeded(t *testing.T) {
+	t.Parallel()
+	s := webhookstest.Tell(t, conversation.Created{Customer: customer()})
+	e := s.Event(closer.ThreadCreated)
+	e.History = nil
+	if _, err := closer.New().AppendBody(nil, e); err == nil {
+		t.Error("a body without a conversation")
+	}
+	s.Then(conversation.Reopened{})
+	if _, err := closer.New().AppendBody(nil, s.Event(closer.ThreadCreated)); err == nil {
+		t.Error("a body for a fact without a word")
 	}
 }

@@ -112,11 +112,8 @@ func appendConversationData(dst []byte, e *webhooks.PublicEvent, event conversat
 	if e.Name == Transcript {
 		view.Last = -1
 	}
-	messages := &allMessages
-	if !view.Notes {
-		messages = &publicMessages
-	}
-	items := h.Items(messages, view.Last, MaxHistoryBytes)
+	written := messages(view.Notes)
+	items := h.Items(&written, view.Last, MaxHistoryBytes)
 
 	dst = slices.Grow(dst, frame+len(items.Bytes))
 	dst = append(dst, `{"conversation":`...)
@@ -146,16 +143,21 @@ func beginChange(dst []byte, f *webhooks.Fact) object {
 	return o
 }
 
-// How the messages of a history are written: all of them, or without notes.
-var (
-	allMessages    = webhooks.Fragment{Key: Name, Separator: ",", Append: appendMessage}
-	publicMessages = webhooks.Fragment{Key: Name + "/public", Separator: ",", Append: func(dst []byte, m *webhooks.Message) []byte {
-		if m.Private {
-			return dst
-		}
-		return appendMessage(dst, m)
-	}}
-)
+// messages is how the messages of a history are written: all of them, or without
+// notes.
+func messages(notes bool) webhooks.Fragment {
+	if notes {
+		return webhooks.Fragment{Key: Name, Separator: ",", Append: appendMessage}
+	}
+	return webhooks.Fragment{Key: Name + "/public", Separator: ",", Append: appendPublicMessage}
+}
+
+func appendPublicMessage(dst []byte, m *webhooks.Message) []byte {
+	if m.Private {
+		return dst
+	}
+	return appendMessage(dst, m)
+}
 
 // appendHistory appends the messages that the endpoint asked for. Versions are
 // those of the first item, null if there is none, and of the event. If older
