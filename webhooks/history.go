@@ -63,8 +63,8 @@ type Message struct {
 // A MessageName is what a message is called: its number, or the id that a format
 // finds in its attributes.
 type MessageName struct {
-	Number     int64
-	Attributes domain.Attributes
+	Number     int64             `json:"number"`
+	Attributes domain.Attributes `json:"attributes,omitempty"`
 }
 
 // NewMessage returns the message that e, recorded as r, posted.
@@ -276,22 +276,6 @@ func (h *History) played(messageID, viewerID string) {
 // They are no more than can take part in a conversation.
 func (h *History) PlayedBy(messageID string) []string { return slices.Clip(h.playedBy[messageID]) }
 
-// answerReach bounds how far back the message that another one answers is looked
-// for, so that a long conversation of answers is folded in linear time.
-const answerReach = 1000
-
-func (h *History) answered(id string) *MessageName {
-	if id == "" {
-		return nil
-	}
-	for i := len(h.Messages) - 1; i >= max(0, len(h.Messages)-answerReach); i-- {
-		if m := &h.Messages[i]; m.ID == id {
-			return &MessageName{m.Number, givenIDs(m.Attributes)}
-		}
-	}
-	return nil
-}
-
 // Message returns the message with that id, or nil.
 func (h *History) Message(id string) *Message {
 	for i := len(h.Messages) - 1; i >= 0; i-- {
@@ -312,17 +296,39 @@ func (h *History) LastPublic() *Message {
 	return nil
 }
 
+// answerReach bounds how far back the message that another one answers is looked
+// for, so that a long conversation of answers is folded in linear time.
+const answerReach = 1000
+
+func (h *History) answered(id string) *MessageName {
+	if id == "" {
+		return nil
+	}
+	for i := len(h.Messages) - 1; i >= max(0, len(h.Messages)-answerReach); i-- {
+		if m := &h.Messages[i]; m.ID == id {
+			return &MessageName{m.Number, givenIDs(m.Attributes)}
+		}
+	}
+	return nil
+}
+
 // A Snapshot is what another stream's event may say of a conversation: where it
 // stood, and what was last said in it. It is data, kept in the log.
 type Snapshot struct {
 	Conversation Conversation `json:"conversation"`
 	Attention    Attention    `json:"attention"`
 	LastMessage  *Message     `json:"last_message,omitempty"` // the newest that is no private note
+	Answered     *MessageName `json:"answered,omitempty"`     // the message that the last one answers
 }
 
 // Snapshot returns h as a snapshot, which shares memory with it.
 func (h *History) Snapshot() Snapshot {
-	return Snapshot{h.Conversation, h.Attention, h.LastPublic()}
+	s := Snapshot{Conversation: h.Conversation, Attention: h.Attention, LastMessage: h.LastPublic()}
+	if s.LastMessage != nil && s.LastMessage.Answered != nil {
+		last := *s.LastMessage
+		s.LastMessage, s.Answered, last.Answered = &last, last.Answered, nil
+	}
+	return s
 }
 
 // History returns the history that the snapshot tells of: of its messages, the
@@ -331,6 +337,7 @@ func (s Snapshot) History() *History {
 	h := &History{Conversation: s.Conversation, Attention: s.Attention}
 	if s.LastMessage != nil {
 		h.Messages = []Message{*s.LastMessage}
+		h.Messages[0].Answered = s.Answered
 	}
 	return h
 }

@@ -38,7 +38,7 @@ func newScene(h *webhooks.History) *scene {
 	c := &h.Conversation
 	s := &scene{
 		h: h, c: c,
-		given:    c.Attributes.Object(format),
+		given:    objectIn(c.Attributes, format),
 		open:     webhooks.OpenAttributes(c.Attributes),
 		customer: newParty(&c.Customer),
 	}
@@ -266,27 +266,27 @@ func appendDecimal(dst []byte, f float64) []byte {
 // appendAdditional appends what Chatwoot keeps of how a conversation began: the
 // object that was given, or what a web widget told, and the subject.
 func (s *scene) appendAdditional(dst []byte, open domain.Attributes, subject string) []byte {
-	given := s.given.Object("additional_attributes")
+	given := objectIn(s.given, "additional_attributes")
 	switch {
 	case given != nil:
 		dst = appendObject(dst, given)
 	case s.room.web && known(open):
 		dst = append(dst, `{"browser":{"device_name":`...)
-		dst = appendKnown(dst, open, "device_name", unknownName)
+		dst = appendText(dst, textOf(open, "device_name"), unknownName)
 		dst = append(dst, `,"browser_name":`...)
-		dst = appendKnown(dst, open, "browser_name", unknownName)
+		dst = appendText(dst, textOf(open, "browser_name"), unknownName)
 		dst = append(dst, `,"platform_name":`...)
-		dst = appendKnown(dst, open, "operating_system", unknownName)
+		dst = appendText(dst, textOf(open, "operating_system"), unknownName)
 		dst = append(dst, `,"browser_version":`...)
-		dst = appendKnown(dst, open, "browser_version", unknownVersion)
+		dst = appendText(dst, textOf(open, "browser_version"), unknownVersion)
 		dst = append(dst, `,"platform_version":`...)
-		dst = appendKnown(dst, open, "platform_version", unknownVersion)
+		dst = appendText(dst, textOf(open, "platform_version"), unknownVersion)
 		dst = append(dst, `},"referer":`...)
-		dst = appendOptional(dst, referer(open))
+		dst = appendText(dst, referer(open), null)
 		dst = append(dst, `,"initiated_at":{"timestamp":`...)
-		dst = appendDate(dst, textOf(open, "initiated_at"), s.c.CreatedAt)
+		dst = appendDate(dst, textIn(open, "initiated_at"), s.c.CreatedAt)
 		dst = append(dst, `},"browser_language":`...)
-		dst = appendOptional(dst, textOf(open, "language"))
+		dst = appendText(dst, textOf(open, "language"), null)
 		dst = append(dst, '}')
 	default:
 		dst = append(dst, "{}"...)
@@ -303,10 +303,12 @@ func (s *scene) appendAdditional(dst []byte, open domain.Attributes, subject str
 	return append(webhooks.AppendStringHTML(dst, subject), '}')
 }
 
-// What Chatwoot says of a browser that it does not recognise.
+// What Chatwoot says of a browser that it does not recognise, and of anything
+// else that is not known, as JSON.
 const (
-	unknownName    = "Unknown"
-	unknownVersion = "0"
+	unknownName    = `"Unknown"`
+	unknownVersion = `"0"`
+	null           = "null"
 )
 
 // told reports whether a web widget of Chatwoot tells the attribute. It calls the
@@ -317,7 +319,7 @@ func told(open domain.Attributes, key string) bool {
 		"referer", "initiated_at", "language":
 		return true
 	case "current_page":
-		return textOf(open, "referer") == ""
+		return textOf(open, "referer") == nil
 	default:
 		return false
 	}
@@ -332,9 +334,9 @@ func known(open domain.Attributes) bool {
 	return false
 }
 
-func referer(open domain.Attributes) string {
-	if s := textOf(open, "referer"); s != "" {
-		return s
+func referer(open domain.Attributes) json.RawMessage {
+	if url := textOf(open, "referer"); url != nil {
+		return url
 	}
 	return textOf(open, "current_page")
 }
@@ -350,26 +352,26 @@ func (s *scene) appendCustom(dst []byte, open domain.Attributes) []byte {
 	return append(dst, '}')
 }
 
-// textOf returns the value of key as a text: a string as it is, "" for null and
-// anything else as its JSON text.
-func textOf(a domain.Attributes, key string) string {
+// textOf returns the value of key as a JSON string: a string as it is, anything
+// else as its JSON text. Null and "" are as good as nothing, which is nil.
+func textOf(a domain.Attributes, key string) json.RawMessage {
 	v := a.Get(key)
 	switch {
-	case len(v) == 0 || string(v) == "null":
-		return ""
+	case len(v) == 0, string(v) == "null", string(v) == `""`:
+		return nil
 	case v[0] == '"':
-		return a.String(key)
+		return v
 	default:
-		return string(v)
+		return webhooks.AppendStringHTML(nil, string(v))
 	}
 }
 
-func appendKnown(dst []byte, open domain.Attributes, key, otherwise string) []byte {
-	s := textOf(open, key)
-	if s == "" {
-		s = otherwise
+// appendText appends what textOf returned, or something else for nothing.
+func appendText(dst []byte, text json.RawMessage, otherwise string) []byte {
+	if text == nil {
+		return append(dst, otherwise...)
 	}
-	return webhooks.AppendStringHTML(dst, s)
+	return webhooks.AppendRawHTML(dst, text)
 }
 
 // jsDate is how a Date of JavaScript is written (ECMA-262, 21.4.4.41), without
@@ -380,9 +382,11 @@ const jsDate = "Mon Jan 02 2006 15:04:05 GMT-0700"
 // given as that stays as it is; one in RFC 3339 is written in UTC.
 func appendDate(dst []byte, given string, otherwise time.Time) []byte {
 	at := otherwise
-	if t, err := time.Parse(time.RFC3339, given); err == nil {
-		at = t
-	} else if date, zone, ok := strings.Cut(given, " ("); ok && strings.HasSuffix(zone, ")") {
+	if date, zone, ok := strings.Cut(given, " ("); !ok {
+		if t, err := time.Parse(time.RFC3339, given); err == nil {
+			at = t
+		}
+	} else if strings.HasSuffix(zone, ")") {
 		if t, err := time.Parse(jsDate, date); err == nil && t.Format(jsDate) == date {
 			return webhooks.AppendStringHTML(dst, given)
 		}
@@ -408,7 +412,7 @@ func appendTranscript(dst []byte, s *scene, notes bool) []byte {
 // appendWidget appends that a contact opened the widget, with the conversation
 // that they were in.
 func appendWidget(dst []byte, c *webhooks.Contact, who *party, e *contact.WidgetTriggered, at time.Time) []byte {
-	row := newContactInbox(c.Account.ID, e.Inbox.ID, who.ID, who.given.Object("contact_inbox"))
+	row := newContactInbox(c.Account.ID, e.Inbox.ID, who.ID, objectIn(who.given, "contact_inbox"))
 	dst = append(dst, `"id":`...)
 	dst = strconv.AppendInt(dst, row.id, 10)
 	dst = append(dst, `,"contact":{`...)
@@ -424,28 +428,28 @@ func appendWidget(dst []byte, c *webhooks.Contact, who *party, e *contact.Widget
 	dst = appendEvent(dst, WebwidgetTriggered)
 	dst = append(dst, `,"event_info":{"initiated_at":{"timestamp":`...)
 	open := e.Attributes
-	dst = appendDate(dst, textOf(open, "initiated_at"), at)
+	dst = appendDate(dst, textIn(open, "initiated_at"), at)
 	dst = append(dst, `},"referer":`...)
-	dst = appendOptional(dst, referer(open))
+	dst = appendText(dst, referer(open), null)
 	dst = append(dst, `,"widget_language":`...)
 	language := textOf(open, "language")
 	widget := textOf(open, "widget_language")
-	if widget == "" {
+	if widget == nil {
 		widget = language
 	}
-	dst = appendOptional(dst, widget)
+	dst = appendText(dst, widget, null)
 	dst = append(dst, `,"browser_language":`...)
-	dst = appendOptional(dst, language)
+	dst = appendText(dst, language, null)
 	dst = append(dst, `,"browser":{"browser_name":`...)
-	dst = appendKnown(dst, open, "browser_name", unknownName)
+	dst = appendText(dst, textOf(open, "browser_name"), unknownName)
 	dst = append(dst, `,"browser_version":`...)
-	dst = appendKnown(dst, open, "browser_version", unknownVersion)
+	dst = appendText(dst, textOf(open, "browser_version"), unknownVersion)
 	dst = append(dst, `,"device_name":`...)
-	dst = appendKnown(dst, open, "device_name", unknownName)
+	dst = appendText(dst, textOf(open, "device_name"), unknownName)
 	dst = append(dst, `,"platform_name":`...)
-	dst = appendKnown(dst, open, "operating_system", unknownName)
+	dst = appendText(dst, textOf(open, "operating_system"), unknownName)
 	dst = append(dst, `,"platform_version":`...)
-	dst = appendKnown(dst, open, "platform_version", unknownVersion)
+	dst = appendText(dst, textOf(open, "platform_version"), unknownVersion)
 	return append(dst, `}}`...)
 }
 

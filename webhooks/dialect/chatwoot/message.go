@@ -26,7 +26,7 @@ func outgoing() kind { return kind{"outgoing", 1} }
 func template() kind { return kind{"template", 3} } // what the server says of its own accord
 
 func kindOf(m *webhooks.Message, given domain.Attributes) kind {
-	switch given.String("message_type") {
+	switch textIn(given, "message_type") {
 	case incoming().name:
 		return incoming()
 	case outgoing().name:
@@ -58,7 +58,7 @@ func content(m *webhooks.Message) string {
 // appendMessage appends the members of a message as it stands by itself, with its
 // conversation.
 func appendMessage(dst []byte, s *scene, m *webhooks.Message) []byte {
-	given := m.Attributes.Object(format)
+	given := objectIn(m.Attributes, format)
 	k := kindOf(m, given)
 	dst = append(dst, `"account":`...)
 	dst = appendNumbered(dst, s.c.Account.Number, s.c.Account.Name)
@@ -102,7 +102,7 @@ func appendMessage(dst []byte, s *scene, m *webhooks.Message) []byte {
 // appendInnerMessage appends a message as it stands within a conversation, or,
 // without a scene, in a transcript.
 func appendInnerMessage(dst []byte, r *room, s *scene, m *webhooks.Message) []byte {
-	given := m.Attributes.Object(format)
+	given := objectIn(m.Attributes, format)
 	k := kindOf(m, given)
 	dst = append(dst, `{"id":`...)
 	dst = strconv.AppendInt(dst, messageNumber(m, given), 10)
@@ -199,7 +199,7 @@ func appendUpdated(dst []byte, m *webhooks.Message) []byte {
 }
 
 func statusGiven(given domain.Attributes) string {
-	switch status := given.String("status"); status {
+	switch status := textIn(given, "status"); status {
 	case "delivered", "read", "failed":
 		return status
 	default:
@@ -256,7 +256,7 @@ func appendContentAttributes(dst []byte, r *room, m *webhooks.Message, given dom
 	}
 	answered := json.RawMessage("null")
 	if a := m.Answered; a != nil {
-		answered = strconv.AppendInt(nil, givenID(a.Attributes.Object(format), a.Number), 10)
+		answered = strconv.AppendInt(nil, givenID(objectIn(a.Attributes, format), a.Number), 10)
 	}
 	return append(appendMember(dst[:len(dst)-1], key, answered), '}')
 }
@@ -270,7 +270,7 @@ func appendAttachments(dst []byte, r *room, m *webhooks.Message, given domain.At
 	if len(m.Attachments) == 0 {
 		return dst
 	}
-	var each []domain.Attributes
+	var each []json.RawMessage
 	_ = json.Unmarshal(given.Get("attachments"), &each) // what does not decode gives nothing
 	dst = append(dst, `,"attachments":[`...)
 	for i := range m.Attachments {
@@ -279,7 +279,7 @@ func appendAttachments(dst []byte, r *room, m *webhooks.Message, given domain.At
 		}
 		var own domain.Attributes
 		if i < len(each) {
-			own = each[i]
+			_ = json.Unmarshal(each[i], &own)
 		}
 		a := &m.Attachments[i]
 		fileType := fileTypeOf(a)
@@ -339,7 +339,7 @@ func appendFile(dst []byte, a *conversation.Attachment, fileType string, own dom
 	}
 	dst = appendURL(webhooks.AppendStringHTML(dst, mime), a)
 	dst = append(dst, `,"thumb_url":`...)
-	dst = webhooks.AppendStringHTML(dst, own.String("thumb_url"))
+	dst = webhooks.AppendStringHTML(dst, textIn(own, "thumb_url"))
 	dst = append(dst, `,"file_size":`...)
 	dst = strconv.AppendInt(dst, max(0, a.Size), 10)
 	dst = append(dst, `,"width":`...)
@@ -348,7 +348,7 @@ func appendFile(dst []byte, a *conversation.Attachment, fileType string, own dom
 	dst = appendPixels(dst, a.Height)
 	if fileType == "audio" {
 		dst = append(dst, `,"transcribed_text":`...)
-		dst = webhooks.AppendStringHTML(dst, own.String("transcribed_text"))
+		dst = webhooks.AppendStringHTML(dst, textIn(own, "transcribed_text"))
 	}
 	return dst
 }

@@ -25,7 +25,7 @@ type party struct {
 }
 
 func newParty(p *domain.Person) party {
-	given := p.Attributes.Object(format)
+	given := objectIn(p.Attributes, format)
 	return party{p, given, webhooks.OpenAttributes(p.Attributes), givenID(given, or(p.Number, p.ID))}
 }
 
@@ -47,16 +47,36 @@ func hashed(id string) int64 {
 	return max(1, int64(binary.BigEndian.Uint32(sum[:])>>1))
 }
 
+// textIn and objectIn are Attributes.String and .Object for keys that are hardly
+// ever there: they allocate nothing then.
+func textIn(a domain.Attributes, key string) string {
+	if a.Get(key) == nil {
+		return ""
+	}
+	return a.String(key)
+}
+
+func objectIn(a domain.Attributes, key string) domain.Attributes {
+	if a.Get(key) == nil {
+		return nil
+	}
+	return a.Object(key)
+}
+
 // givenID returns the id that was given, a positive integer, or the other one.
 func givenID(given domain.Attributes, otherwise int64) int64 {
-	if n, err := strconv.ParseInt(string(given.Get("id")), 10, 64); err == nil && n > 0 {
+	v := given.Get("id")
+	if v == nil {
+		return otherwise
+	}
+	if n, err := strconv.ParseInt(string(v), 10, 64); err == nil && n > 0 {
 		return n
 	}
 	return otherwise
 }
 
 func givenText(given domain.Attributes, key, otherwise string) string {
-	if s := given.String(key); s != "" {
+	if s := textIn(given, key); s != "" {
 		return s
 	}
 	return otherwise
@@ -83,8 +103,12 @@ func givenObject(given domain.Attributes, key string) json.RawMessage {
 
 // givenTime returns the time under key, or the other one.
 func givenTime(given domain.Attributes, key string, otherwise time.Time) time.Time {
+	text := textIn(given, key)
+	if text == "" {
+		return otherwise
+	}
 	const lastYear = 9999 // that has four digits
-	t, err := time.Parse(time.RFC3339, given.String(key))
+	t, err := time.Parse(time.RFC3339, text)
 	if err != nil || t.UTC().Year() > lastYear {
 		return otherwise
 	}
@@ -196,7 +220,7 @@ func appendAgent(dst []byte, p *party) []byte {
 		return append(dst, `,"type":"agent_bot"}`...)
 	}
 	dst = append(dst, `,"type":"user","availability_status":`...)
-	switch status := p.given.String("availability_status"); status {
+	switch status := textIn(p.given, "availability_status"); status {
 	case "online", "busy", "offline":
 		dst = append(dst, '"')
 		dst = append(dst, status...)
@@ -258,8 +282,8 @@ type contactInbox struct {
 func newContactInbox(account, inbox, customer string, given domain.Attributes) contactInbox {
 	row := contactInbox{
 		id:           givenID(given, 0),
-		sourceID:     given.String("source_id"),
-		pubsubToken:  given.String("pubsub_token"),
+		sourceID:     textIn(given, "source_id"),
+		pubsubToken:  textIn(given, "pubsub_token"),
 		hmacVerified: givenBool(given, "hmac_verified", false),
 		given:        given,
 	}
@@ -299,10 +323,10 @@ const (
 // givenContactInbox returns what is given of the row: with the conversation, or
 // with the contact in any conversation.
 func givenContactInbox(conversation, customer domain.Attributes) domain.Attributes {
-	if row := conversation.Object("contact_inbox"); row != nil {
+	if row := objectIn(conversation, "contact_inbox"); row != nil {
 		return row
 	}
-	return customer.Object("contact_inbox")
+	return objectIn(customer, "contact_inbox")
 }
 
 // appendContactInbox appends the row; it was made with the conversation.
