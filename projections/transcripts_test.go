@@ -438,6 +438,60 @@ func TestBodyThatCannotBe(t *testing.T) {
 	}
 }
 
+// TestBodiesOfWhatWasRead renders as one does who reads the log in order: every
+// body is the one made from nothing, nothing is read again, and what has fallen
+// out of memory, or was never in it, is.
+func TestBodiesOfWhatWasRead(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	streams := g.fill(t, 60, 3)
+	known := g.stream("contact")
+	g.add(t, known, contact.Created{Profile: jon}, contact.Updated{Profile: jon}, contact.WidgetTriggered{Contact: jon})
+	for _, test := range []struct {
+		name   string
+		memory int
+		first  int64 // position of the first event that is followed
+		reads  bool
+	}{
+		{"warm", projections.TranscriptMemory, 1, false},
+		{"without memory", 0, 1, true},
+		{"from the middle", projections.TranscriptMemory, g.head(t) / 2, true},
+	} {
+		log := &countingLog{Store: g.log}
+		tr := projections.NewTranscripts(log, g.codec, dialect.All(), test.memory)
+		rendered := 0
+		for r, err := range g.log.ReadLog(t.Context(), test.first-1) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			e, err := g.codec.Decode(&r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f := &webhooks.Fact{Recorded: &r, Event: e}
+			if r.Position%3 == 0 {
+				if err := tr.Follow(f); err != nil {
+					t.Fatal(err)
+				}
+				continue
+			}
+			d := &webhooks.Delivery{Stream: r.Stream, Version: r.Version, Dialect: "verbatim@1", Name: r.Type, History: "full"}
+			got, err := tr.AppendBody(t.Context(), []byte("behind this "), d, f)
+			if want := "behind this " + string(body(t, g.transcripts(), d)); err != nil || string(got) != want {
+				t.Fatalf("%s, position %d: error %v (-want +got):\n%s", test.name, r.Position, err, cmp.Diff(want, string(got)))
+			}
+			rendered++
+		}
+		if rendered < 20 || (log.read > 0) != test.reads {
+			t.Errorf("%s: %d events were read again for %d bodies", test.name, log.read, rendered)
+		}
+	}
+	odd := &webhooks.Fact{Recorded: &eventstore.Recorded{Stream: streams[0], Version: 1, Position: 7}, Event: contact.Created{}}
+	if err := g.transcripts().Follow(odd); err == nil || !strings.Contains(err.Error(), "position 7") {
+		t.Errorf("a contact's event in a conversation came to %v", err)
+	}
+}
+
 // TestTranscriptsAreSharedSafely asks from many sides at once, in a memory that
 // is always too small, while the log grows.
 func TestTranscriptsAreSharedSafely(t *testing.T) {

@@ -238,16 +238,13 @@ func TestRebuildOfSomeEvents(t *testing.T) {
 		{"closer", "conversation.created", nil, nil},
 		{"closer", "ThreadClosedEvent", nil, nil},
 		{"closer", "conversation.*", nil, nil},
-		{
-			"verbatim", "", []string{"--from", "20", "--to", "40"},
-			func(line string) bool { p := positionOf(t, line); return p >= 20 && p <= 40 },
-		},
-		{
-			"verbatim", "conversation.*", []string{"--conversation", first, "--from", "20"},
-			func(line string) bool {
-				return positionOf(t, line) >= 20 && strings.Contains(line, `"conversation":"`+first+`"`)
-			},
-		},
+		{"verbatim", "", []string{"--from", "20", "--to", "40"}, func(line string) bool {
+			p := positionOf(t, line)
+			return p >= 20 && p <= 40
+		}},
+		{"verbatim", "conversation.*", []string{"--conversation", first, "--from", "20"}, func(line string) bool {
+			return positionOf(t, line) >= 20 && strings.Contains(line, `"conversation":"`+first+`"`)
+		}},
 	} {
 		args := append([]string{"--dialect", test.dialect}, test.args...)
 		names := []string{"*"}

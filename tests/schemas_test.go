@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -102,10 +103,7 @@ func spoil(s *shape.Shape, v any) (all []spoilt) {
 		}
 	case map[string]any:
 		with := func(name string, value any) map[string]any {
-			object := make(map[string]any, len(v))
-			for n, m := range v {
-				object[n] = m
-			}
+			object := maps.Clone(v)
 			object[name] = value
 			return object
 		}

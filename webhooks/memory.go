@@ -50,7 +50,7 @@ func (h *History) Size() int {
 }
 
 // Size is about how many bytes of memory the contact takes.
-func (c *Contact) Size() int {
+func (c Contact) Size() int {
 	return contactSize + heapOfTexts(c.ID, c.Account.ID, c.Account.Name) + heapOfPerson(&c.Profile)
 }
 

@@ -79,11 +79,11 @@ func removeStale(folder, pattern string, made map[string]string) error {
 			continue
 		}
 		file := filepath.Join(folder, filepath.FromSlash(name))
-		if err := os.Remove(file); err != nil {
+		if err := os.Remove(file); err != nil { //nolint:gosec // found in our own folders above
 			return err
 		}
 		if left, err := os.ReadDir(filepath.Dir(file)); err == nil && len(left) == 0 {
-			if err := os.Remove(filepath.Dir(file)); err != nil {
+			if err := os.Remove(filepath.Dir(file)); err != nil { //nolint:gosec // likewise
 				return err
 			}
 		}

@@ -9,7 +9,9 @@ import (
 	"io"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -17,8 +19,10 @@ import (
 	"verbatim/adapters/sqlite"
 	"verbatim/domain"
 	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
 	"verbatim/projections"
+	"verbatim/webhooks"
 	"verbatim/webhooks/dialect"
 )
 
@@ -123,6 +127,72 @@ func TestRebuildStops(t *testing.T) {
 	}
 }
 
+// slow is a dialect of large bodies, in which one conversation takes its time.
+type slow struct {
+	described
+
+	stream   string
+	goOn     chan struct{}
+	rendered *atomic.Int64 // bytes
+}
+
+func (slow) Words(e domain.Event) []webhooks.Word { return []webhooks.Word{{Name: e.EventType()}} }
+
+func (d slow) AppendBody(dst []byte, e *webhooks.PublicEvent) ([]byte, error) {
+	if e.Stream == d.stream {
+		<-d.goOn
+	}
+	d.rendered.Add(largeBody)
+	return append(append(append(dst, '"'), bytes.Repeat([]byte{'x'}, largeBody-2)...), '"'), nil
+}
+
+const largeBody = 10_000
+
+// TestASlowConversationHoldsBackALittle stops one conversation. The others are
+// rendered until their workers are as far ahead as they may be, and nothing more
+// is read; when it goes on, everything is written.
+func TestASlowConversationHoldsBackALittle(t *testing.T) {
+	t.Parallel()
+	const conversations, messages, workers = 20, 200, 4
+	dir := seedConversations(t, conversations, messages)
+	synctest.Test(t, func(t *testing.T) {
+		store, err := sqlite.Open(t.Context(), dir, sqlite.Options{ReadOnly: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := slow{
+			described: described{name: "slow@1"}, stream: eventstore.StreamName("conversation", seededID(1, 1).String()),
+			goOn: make(chan struct{}), rendered: &atomic.Int64{},
+		}
+		r := &rebuilding{
+			selection: selection{dialect: "slow", events: []string{endpoint.AllEvents}, from: 1, to: projections.Newest},
+			log:       store, codec: eventstore.Catalogue(), dialects: webhooks.NewDialects(d), speaks: d,
+		}
+		r.transcripts = projections.NewTranscripts(store, r.codec, r.dialects, projections.TranscriptMemory)
+		var out bytes.Buffer
+		ended := make(chan error, 1)
+		go func() { ended <- r.run(t.Context(), workers, &out) }()
+		synctest.Wait()
+		const most = workers * chunksAhead * (chunkBytes + largeBody)
+		if ahead := d.rendered.Load(); ahead < chunkBytes || ahead > most || out.Len() > 0 {
+			t.Errorf("the others are %d bytes ahead, of at most %d; %d are written", ahead, most, out.Len())
+		}
+		close(d.goOn)
+		if err := errors.Join(<-ended, store.Close()); err != nil {
+			t.Fatal(err)
+		}
+		lines := bytes.Split(bytes.TrimSpace(out.Bytes()), []byte("\n"))
+		if len(lines) != conversations*(messages+2) {
+			t.Errorf("%d lines are written", len(lines))
+		}
+		for i, line := range lines {
+			if !bytes.HasPrefix(line, fmt.Appendf(nil, `{"position":%d,`, i+1)) {
+				t.Fatalf("line %d is %.40s", i+1, line)
+			}
+		}
+	})
+}
+
 // BenchmarkRebuild renders what a log of 100 conversations of 100 messages is in
 // a dialect and, in turns with it, reads the same rows and does nothing with
 // them. ×scan is the ratio of the two speeds.
@@ -159,7 +229,7 @@ func benchmarkRebuild(b *testing.B, store *sqlite.Store, name string, workers in
 		scan += time.Since(start)
 		start = time.Now()
 		r := &rebuilding{
-			selection: selection{dialect: name, events: []string{"*"}, from: 1, to: projections.Newest},
+			selection: selection{dialect: name, events: []string{endpoint.AllEvents}, from: 1, to: projections.Newest},
 			log:       store, codec: eventstore.Catalogue(), dialects: dialect.All(),
 		}
 		r.transcripts = projections.NewTranscripts(store, r.codec, r.dialects, projections.TranscriptMemory)
