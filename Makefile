@@ -43,7 +43,7 @@ golden: ## Hold rebuilt fixtures against the vendors' sample bodies; say what di
 update: ## Rewrite the golden files. Read the diff: it is the contract.
 	@set -- $$(.ci/folders 'flag\.Bool(Var)?\(.*"update"'); \
 	if [ $$# -eq 0 ]; then echo "there are no golden files"; exit 0; fi; \
-	go test -run Golden "$$@" -args -update
+	go test -run 'Golden|OpenAPI' "$$@" -args -update
 
 generate: ## Rewrite the generated files.
 	go generate ./...
