@@ -18,6 +18,8 @@ const sampleFiles = 18
 // TestSamples holds what the program rebuilds of imported fixtures against the
 // bodies that the vendors' own servers send. With -v it says of each what is the
 // same, and of what is not, why.
+//
+//nolint:tparallel // one after the other, so that what is said of each reads in order
 func TestSamples(t *testing.T) {
 	t.Parallel()
 	seen := 0

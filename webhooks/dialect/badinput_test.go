@@ -55,14 +55,13 @@ func changed(name string, change func(v reflect.Value)) badCase {
 // others happen again after them.
 func talk(name string, events ...domain.Event) badCase {
 	all := conversationEvents()
-	told := append(slices.Clone(all), events...)
-	return badCase{name, [][]webhooks.Fact{recorded(append(told, all[1:]...)...)}}
+	return badCase{name, [][]webhooks.Fact{recorded(slices.Concat(all, events, all[1:])...)}}
 }
 
 // brief is a conversation in which nothing but those things happens.
 func brief(name string, events ...domain.Event) badCase {
-	told := append(conversationEvents()[:1:1], events...)
-	return badCase{name, [][]webhooks.Fact{recorded(append(told, conversation.Closed{ClosedType: conversation.DefaultClosedType})...)}}
+	told := slices.Concat(conversationEvents()[:1], events, []domain.Event{conversation.Closed{ClosedType: conversation.DefaultClosedType}})
+	return badCase{name, [][]webhooks.Fact{recorded(told...)}}
 }
 
 // badTexts puts one text in the place of every text there is. Messages stay as

@@ -68,6 +68,9 @@ func benchmarkNext(b *testing.B, how occasion, n int) {
 	const together = 500 // bodies between two pauses of the clock, which cost more than a body
 	uses := max(1, n/100)
 	body, err := warm(how, n, 1).next(nil)
+	if err != nil {
+		b.Fatal(err)
+	}
 	body = make([]byte, 0, 2*len(body))
 	var chats []*chat
 	used := 0
