@@ -260,41 +260,45 @@ func badNames() []badCase {
 
 // overrides are the names under which a format looks for what it is given.
 var overrides = []string{
-	"id", "number", "name", "title", "slug", "host", "account", "account_id", "url", "type", "kind", "email", "team_id", "status",
-	"apiKey", "randomName", "visitorId", "visitor_id", "visitorName", "channelName", "channel_name", "agent", "identity", "profile",
-	"inbox", "inbox_id", "inbox_number", "contact_inbox", "contact_inbox_id", "contact_id", "conversation_id", "display_id", "message_id", "source_id",
-	"pubsub_token", "hmac_verified", "channel", "can_reply", "availability_status", "available_name", "thumbnail", "avatar_url", "blocked",
+	"id", "number", "name", "first_name", "last_name", "full_name", "title", "slug", "host", "account", "account_id", "url", "type", "kind",
+	"email", "team_id", "status", "apiKey", "randomName", "visitorId", "visitorName", "channelName", "agent", "identity", "profile", "user",
+	"inbox", "inbox_id", "contact_inbox", "contact_id", "conversation_id", "message_id", "source_id", "pubsub_token", "hmac_verified",
+	"channel", "can_reply", "availability_status", "available_name", "thumbnail", "avatar_url", "blocked", "widget_language",
 	"additional_attributes", "custom_attributes", "content_type", "content_attributes", "created_at", "updated_at", "sender",
-	"message_type", "recorded_duration_seconds", "duration", "download_media_url", "access_media_file", "text", "anonymous", "scheme",
-	"subdomain", "public", "anyone_can_post", "allow_anonymous_messages", "allow_search_engines", "enable_registration_prompt",
-	"subscriber_emails", "messages", "workflow", "userName", "userPicture", "createdAt", "attachments", "attachment_ids", "priority", "labels",
+	"message_type", "recorded_duration_seconds", "download_media_url", "access_media_file", "text", "anonymous", "public", "anyone_can_post",
+	"allow_anonymous_messages", "allow_search_engines", "enable_registration_prompt", "subscriber_emails", "messages", "workflow",
+	"userName", "userPicture", "createdAt", "attachments", "meta", "size", "width", "height", "form", "answers", "question", "answer",
+	"priority", "labels",
 }
 
-// badOverrides gives every format, under every name that it may look for, values
-// of every type.
+// badOverrides gives every format values of every type: as a whole, and under
+// every name that it may look for.
 func badOverrides() []badCase {
 	var cases []badCase
 	for _, value := range values {
-		object := []byte{'{'}
+		cases = append(cases, given("given "+value, value))
+	}
+	for _, value := range []string{
+		`null`, `true`, `-1`, `1.5`, `12345678901234567890`, "\"\\u0000\\ud800\xff\u2028<&>\"", `["a",null,1,{"b":[[[]]]}]`, `{"id":"x","name":[]}`,
+	} {
+		members := make([]string, len(overrides))
 		for i, name := range overrides {
-			if i > 0 {
-				object = append(object, ',')
-			}
-			object = fmt.Appendf(object, "%q:%s", name, value)
+			members[i] = fmt.Sprintf("%q:%s", name, value)
 		}
-		object = append(object, '}')
-		for how, given := range map[string]json.RawMessage{"given ": raw(value), "all given ": object} {
-			cases = append(cases, changed(how+value, func(v reflect.Value) {
-				if a, ok := reflect.TypeAssert[domain.Attributes](v); ok {
-					for _, format := range formats {
-						a = a.Set(format, given)
-					}
-					v.Set(reflect.ValueOf(a))
-				}
-			}))
-		}
+		cases = append(cases, given("all given "+value, "{"+strings.Join(members, ",")+"}"))
 	}
 	return cases
+}
+
+func given(name, value string) badCase {
+	return changed(name, func(v reflect.Value) {
+		if a, ok := reflect.TypeAssert[domain.Attributes](v); ok {
+			for _, format := range formats {
+				a = a.Set(format, raw(value))
+			}
+			v.Set(reflect.ValueOf(a))
+		}
+	})
 }
 
 // badStories are whole conversations that went another way than they should.
