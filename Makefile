@@ -6,7 +6,7 @@ BENCHTIME ?= 1s
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run demo test race lint fuzz bench golden generate verify check
+.PHONY: help build run demo test race lint fuzz bench golden update generate verify check
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,10 +37,13 @@ bench: ## Run the benchmarks that match BENCH (.), for BENCHTIME (1s) each.
 	if [ $$# -eq 0 ]; then echo "there are no benchmarks"; exit 0; fi; \
 	go test -run '^$$' -bench '$(BENCH)' -benchtime '$(BENCHTIME)' -benchmem "$$@"
 
-golden: ## Rewrite the golden files. Read the diff: it is the contract.
+golden: ## Hold rebuilt fixtures against the vendors' sample bodies; say what differs and why.
+	@.ci/golden
+
+update: ## Rewrite the golden files. Read the diff: it is the contract.
 	@set -- $$(.ci/folders 'flag\.Bool(Var)?\(.*"update"'); \
 	if [ $$# -eq 0 ]; then echo "there are no golden files"; exit 0; fi; \
-	go test "$$@" -args -update
+	go test -run 'Golden|OpenAPI' "$$@" -args -update
 
 generate: ## Rewrite the generated files.
 	go generate ./...

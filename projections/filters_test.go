@@ -20,7 +20,6 @@ import (
 	"verbatim/eventstore"
 	"verbatim/projections"
 	"verbatim/webhooks"
-	"verbatim/webhooks/dialect"
 )
 
 // labelled says that a conversation bears those labels now.
@@ -222,7 +221,7 @@ func TestNotesStayIn(t *testing.T) {
 		conversation.MessageDeleted{MessageID: "a", By: arya}, conversation.Read{By: jon, UpTo: 13},
 		conversation.Closed{ClosedType: "solved", By: &arya},
 	)
-	catchUp(t, g.group(projections.NewPlan(g.log, g.codec, g.store, dialect.All(), nil)))
+	catchUp(t, g.group(projections.NewPlan(g.log, g.codec, g.store, formats(), nil)))
 	bodies := map[string][]byte{}
 	public := 0
 	tr := g.transcripts()
@@ -656,7 +655,7 @@ func BenchmarkPlan(b *testing.B) {
 				for range endpoints {
 					g.add(b, g.stream("endpoint"), registered(c.settings))
 				}
-				plan := projections.NewPlan(g.log, g.codec, g.store, dialect.All(), nil)
+				plan := projections.NewPlan(g.log, g.codec, g.store, formats(), nil)
 				if err := plan.Load(b.Context(), g.head(b)); err != nil {
 					b.Fatal(err)
 				}

@@ -22,6 +22,7 @@ import (
 	"verbatim/eventstore/eventstoretest"
 	"verbatim/projections"
 	"verbatim/webhooks"
+	"verbatim/webhooks/dialect"
 )
 
 // noon is when everything in these tests happens.
@@ -509,3 +510,6 @@ func (c *talk) draw(t *rapid.T) conversation.Command {
 func registered(s endpoint.Settings) endpoint.Registered {
 	return endpoint.Registered{Account: domain.Account{ID: "default"}, Settings: s}
 }
+
+// formats are the formats of the program, made once: their descriptions are long.
+var formats = sync.OnceValue(dialect.All)

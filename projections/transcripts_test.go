@@ -20,11 +20,10 @@ import (
 	"verbatim/eventstore"
 	"verbatim/projections"
 	"verbatim/webhooks"
-	"verbatim/webhooks/dialect"
 )
 
 func (g *rig) transcripts() *projections.Transcripts {
-	return projections.NewTranscripts(g.log, g.codec, dialect.All(), projections.TranscriptMemory)
+	return projections.NewTranscripts(g.log, g.codec, formats(), projections.TranscriptMemory)
 }
 
 // fold returns the history as of a version and the event of it, made from
@@ -124,7 +123,7 @@ func TestHistoryTakenOn(t *testing.T) {
 	stream := g.stream("conversation")
 	g.add(t, stream, created())
 	log := &countingLog{Store: g.log}
-	tr := projections.NewTranscripts(log, g.codec, dialect.All(), projections.TranscriptMemory)
+	tr := projections.NewTranscripts(log, g.codec, formats(), projections.TranscriptMemory)
 	for i := range 30 {
 		g.add(t, stream, posted(fmt.Sprint("m", i), jon, "hello"))
 		if diff := g.diff(t, tr, stream, int64(i)+2); diff != "" {
@@ -167,7 +166,7 @@ func TestHistoryThatBreaksOff(t *testing.T) {
 	stream := g.stream("conversation")
 	g.add(t, stream, created(), posted("a", jon, "hello"), posted("b", jon, "hello"), posted("c", jon, "hello"))
 	log := &countingLog{Store: g.log, fail: errInjected}
-	tr := projections.NewTranscripts(log, g.codec, dialect.All(), projections.TranscriptMemory)
+	tr := projections.NewTranscripts(log, g.codec, formats(), projections.TranscriptMemory)
 	unused := func(*webhooks.History, *webhooks.Fact) error { t.Error("used a history that broke off"); return nil }
 	if err := tr.With(t.Context(), stream, 4, unused); !errors.Is(err, errInjected) || !strings.Contains(err.Error(), stream) {
 		t.Errorf("a log that fails came to %v", err)
@@ -301,8 +300,8 @@ func TestTranscriptsCountWhatTheyKeep(t *testing.T) {
 func (g *rig) deliveries(t tester, stream string) []*webhooks.Delivery {
 	t.Helper()
 	var out []*webhooks.Delivery
-	for _, name := range dialect.All().Names() {
-		d, err := dialect.All().Find(name)
+	for _, name := range formats().Names() {
+		d, err := formats().Find(name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -458,7 +457,7 @@ func TestBodiesOfWhatWasRead(t *testing.T) {
 		{"from the middle", projections.TranscriptMemory, g.head(t) / 2, true},
 	} {
 		log := &countingLog{Store: g.log}
-		tr := projections.NewTranscripts(log, g.codec, dialect.All(), test.memory)
+		tr := projections.NewTranscripts(log, g.codec, formats(), test.memory)
 		rendered := 0
 		for r, err := range g.log.ReadLog(t.Context(), test.first-1) {
 			if err != nil {

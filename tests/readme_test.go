@@ -15,7 +15,7 @@ import (
 )
 
 // volatile is what of an output follows from when and where it was made.
-var volatile = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|msg_[0-9a-f]{32}|\b\d{13}\b|"randomName": ?"[^"]*"`)
+var volatile = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|msg_[0-9a-f]{32}|\b\d{13}\b|"randomName": ?"[^"]*"|\d{4}-\d\d-\d\dT[\d:.]+Z`)
 
 // TestQuickStart runs the quick start of the README line by line and compares
 // what the receiver prints with what the README says it does. Only the ports are
@@ -30,7 +30,7 @@ func TestQuickStart(t *testing.T) {
 	_, section, _ := strings.Cut(string(readme), "\n## Quick start\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	commands, printed := blocks(section, "sh"), blocks(section, "text")
-	if len(commands) != 4 || len(printed) != 1 {
+	if len(commands) != 5 || len(printed) != 2 {
 		t.Fatalf("the quick start has %d blocks of commands and %d of output", len(commands), len(printed))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience) // it compiles two programs
@@ -58,7 +58,7 @@ func TestQuickStart(t *testing.T) {
 		t.Fatalf("%v\n%s", err, shown)
 	}
 	got := volatile.ReplaceAll(shown, []byte("…"))
-	for part := range strings.SplitSeq(strings.TrimSpace(printed[0]), "\n\n") {
+	for part := range strings.SplitSeq(strings.TrimSpace(strings.Join(printed, "\n")), "\n\n") {
 		want := volatile.ReplaceAll([]byte(part), []byte("…"))
 		if !bytes.Contains(got, want) {
 			t.Errorf("the README shows\n%s\nwhich is not in\n%s", want, got)

@@ -233,7 +233,6 @@ func TestRebuildOfSomeEvents(t *testing.T) {
 		{"verbatim", "conversation.created,conversation.closed", nil, nil},
 		{"verbatim", "contact.*", nil, nil},
 		{"verbatim", "contact.*,conversation.message_deleted", nil, nil},
-		{"verbatim", "endpoint.*", nil, nil},
 		{"verbatim", "*", nil, nil},
 		{"closer", "conversation.created", nil, nil},
 		{"closer", "ThreadClosedEvent", nil, nil},
@@ -255,7 +254,7 @@ func TestRebuildOfSomeEvents(t *testing.T) {
 		if test.pass != nil {
 			want = slices.DeleteFunc(want, func(line string) bool { return !test.pass(line) })
 		}
-		if len(want) == 0 && test.events != "endpoint.*" {
+		if len(want) == 0 {
 			t.Fatalf("%v: the test tests nothing", args)
 		}
 		if r := l.rebuild(args...); r.code != 0 || r.out != strings.Join(want, "") {

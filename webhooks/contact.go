@@ -11,17 +11,17 @@ import (
 // A Contact is a person that an account knows, as of one of the versions of
 // their stream.
 type Contact struct {
-	ID        string         `json:"id"` // of the stream
-	Number    int64          `json:"number"`
-	Version   int64          `json:"version"`
-	Account   domain.Account `json:"account"`
-	Profile   domain.Person  `json:"profile"`
-	Erased    bool           `json:"erased,omitempty"`
-	CreatedAt time.Time      `json:"created_at"`
-	UpdatedAt time.Time      `json:"updated_at"` // opening the widget does not update a person
+	ID        string // of the stream
+	Number    int64
+	Version   int64
+	Account   domain.Account
+	Profile   domain.Person
+	Erased    bool
+	CreatedAt time.Time
+	UpdatedAt time.Time // opening the widget does not update a person
 	// UpdatedBefore is when they were updated the time before that; the formats
 	// that tell a change tell this one too.
-	UpdatedBefore time.Time `json:"-"`
+	UpdatedBefore time.Time
 }
 
 // Evolve returns c after the fact e that r records. It is a pure fold: the same

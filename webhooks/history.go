@@ -55,6 +55,16 @@ type Message struct {
 	CreatedAt         time.Time                 `json:"created_at"`
 	EditedAt          *time.Time                `json:"edited_at,omitempty"`
 	DeletedAt         *time.Time                `json:"deleted_at,omitempty"`
+	// Answered is the message that ReplyTo names, for formats with an id of
+	// their own for it; nil if it is not near in the history.
+	Answered *MessageName `json:"-"`
+}
+
+// A MessageName is what a message is called: its number, or the id that a format
+// finds in its attributes.
+type MessageName struct {
+	Number     int64             `json:"number"`
+	Attributes domain.Attributes `json:"attributes,omitempty"`
 }
 
 // NewMessage returns the message that e, recorded as r, posted.
@@ -73,10 +83,26 @@ func (m Message) Edited(text string, at time.Time) Message {
 	return m
 }
 
-// Deleted returns the tombstone of m: who and when, and nothing of what was said.
+// Deleted returns the tombstone of m: who and when, what it is called, and
+// nothing of what was said.
 func (m Message) Deleted(at time.Time) Message {
-	m.Text, m.ContentAttributes, m.Attachments, m.Attributes, m.DeletedAt = "", nil, nil, nil, &at
+	m.Text, m.ContentAttributes, m.Attachments, m.Attributes, m.DeletedAt = "", nil, nil, givenIDs(m.Attributes), &at
 	return m
+}
+
+// givenIDs returns of attributes the ids that they give to formats: a receiver
+// must know which message was deleted.
+func givenIDs(a domain.Attributes) domain.Attributes {
+	var ids domain.Attributes
+	for i := range a {
+		if !addressed(a[i].Key) {
+			continue
+		}
+		if id := a.Object(a[i].Key).Get("id"); id != nil {
+			ids = append(ids, domain.Attribute{Key: a[i].Key, Value: slices.Concat([]byte(`{"id":`), id, []byte("}"))})
+		}
+	}
+	return ids
 }
 
 // Evolve returns c after the fact e that r records. It is a pure fold: the same
@@ -159,8 +185,12 @@ type History struct {
 	Attention    Attention
 	Messages     []Message
 	Opened       conversation.Created // how it began, whatever has been changed since
-	Agent        *domain.Person       // the agent or bot who last took the conversation or wrote in it
+	Agent        *domain.Person       // the agent or bot who last took the conversation or wrote to the customer
 	Closings     int                  // how often it has been closed
+
+	// SnoozedBefore is until when it was snoozed before the last event: what a
+	// change of status ends.
+	SnoozedBefore *time.Time
 
 	held      held
 	fragments map[string]*fragments // by dialect
@@ -170,6 +200,7 @@ type History struct {
 
 // Apply takes the history on by one event. Events come in order, each once.
 func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
+	h.SnoozedBefore = h.Conversation.SnoozedUntil
 	h.Conversation = h.Conversation.Evolve(r, e)
 	h.Attention = h.Attention.Evolve(r, e)
 	switch e := e.(type) {
@@ -177,9 +208,11 @@ func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
 		h.Opened = e
 		h.held.opened = heapOfOpened(&h.Opened)
 	case conversation.MessagePosted:
-		h.Messages = append(h.Messages, NewMessage(r, e))
-		h.held.messages += heapOfMessage(&h.Messages[len(h.Messages)-1])
-		if e.Author.Role == domain.Agent || e.Author.Role == domain.Bot {
+		m := NewMessage(r, e)
+		m.Answered = h.answered(e.ReplyTo)
+		h.Messages = append(h.Messages, m)
+		h.held.messages += heapOfMessage(&m)
+		if !e.Private && (e.Author.Role == domain.Agent || e.Author.Role == domain.Bot) {
 			author := e.Author // or the whole event would stay in memory
 			h.Agent = &author
 			h.held.agent = personSize // what it points to is the message's
@@ -263,17 +296,39 @@ func (h *History) LastPublic() *Message {
 	return nil
 }
 
+// answerReach bounds how far back the message that another one answers is looked
+// for, so that a long conversation of answers is folded in linear time.
+const answerReach = 1000
+
+func (h *History) answered(id string) *MessageName {
+	if id == "" {
+		return nil
+	}
+	for i := len(h.Messages) - 1; i >= max(0, len(h.Messages)-answerReach); i-- {
+		if m := &h.Messages[i]; m.ID == id {
+			return &MessageName{m.Number, givenIDs(m.Attributes)}
+		}
+	}
+	return nil
+}
+
 // A Snapshot is what another stream's event may say of a conversation: where it
 // stood, and what was last said in it. It is data, kept in the log.
 type Snapshot struct {
 	Conversation Conversation `json:"conversation"`
 	Attention    Attention    `json:"attention"`
 	LastMessage  *Message     `json:"last_message,omitempty"` // the newest that is no private note
+	Answered     *MessageName `json:"answered,omitempty"`     // the message that the last one answers
 }
 
 // Snapshot returns h as a snapshot, which shares memory with it.
 func (h *History) Snapshot() Snapshot {
-	return Snapshot{h.Conversation, h.Attention, h.LastPublic()}
+	s := Snapshot{Conversation: h.Conversation, Attention: h.Attention, LastMessage: h.LastPublic()}
+	if s.LastMessage != nil && s.LastMessage.Answered != nil {
+		last := *s.LastMessage
+		s.LastMessage, s.Answered, last.Answered = &last, last.Answered, nil
+	}
+	return s
 }
 
 // History returns the history that the snapshot tells of: of its messages, the
@@ -282,6 +337,7 @@ func (s Snapshot) History() *History {
 	h := &History{Conversation: s.Conversation, Attention: s.Attention}
 	if s.LastMessage != nil {
 		h.Messages = []Message{*s.LastMessage}
+		h.Messages[0].Answered = s.Answered
 	}
 	return h
 }
@@ -401,12 +457,15 @@ func (h *History) Items(fr *Fragment, last, maxBytes int) Items {
 // under the name of a format, a person, a message or a conversation carries the
 // values that it would otherwise derive.
 func OpenAttributes(a domain.Attributes) domain.Attributes {
-	return slices.DeleteFunc(slices.Clone(a), func(at domain.Attribute) bool {
-		switch strings.ToLower(at.Key) {
-		case "closer", "talkus", "clarityflow", "chatwoot":
-			return true
-		default:
-			return false
-		}
-	})
+	return slices.DeleteFunc(slices.Clone(a), func(at domain.Attribute) bool { return addressed(at.Key) })
+}
+
+// addressed reports whether an attribute is addressed to one format.
+func addressed(key string) bool {
+	switch strings.ToLower(key) {
+	case "closer", "talkus", "clarityflow", "chatwoot":
+		return true
+	default:
+		return false
+	}
 }

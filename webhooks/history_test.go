@@ -186,7 +186,7 @@ func TestAHistoryKnowsItsBeginningItsAgentAndItsEnds(t *testing.T) {
 			},
 		},
 		{
-			about: "a note is no public message, a tombstone is", agent: &ann, last: "1",
+			about: "a note is no public message and makes nobody the agent, a tombstone is", last: "1",
 			events: []conversation.Event{
 				conversation.MessagePosted{MessageID: "1", Author: cal},
 				conversation.MessagePosted{MessageID: "2", Author: ann, Private: true},

@@ -110,6 +110,9 @@ func sameMemory(a, b []byte) bool { return len(a) > 0 && len(b) > 0 && &a[0] == 
 func heapOfMessage(m *Message) int {
 	n := heapOfTexts(m.ID, m.Text, m.ContentType, m.ReplyTo, m.ExternalID) + heapOfPerson(&m.Author) +
 		heapOfAttributes(m.ContentAttributes) + heapOfAttributes(m.Attributes) + attachmentSize*cap(m.Attachments)
+	if m.Answered != nil {
+		n += int(unsafe.Sizeof(*m.Answered)) + heapOfAttributes(m.Answered.Attributes)
+	}
 	for i := range m.Attachments {
 		at := &m.Attachments[i]
 		n += heapOfTexts(at.FileType, at.ContentType, at.URL, at.Name, at.Extension)

@@ -139,63 +139,35 @@ func (s *Server) getDialect(_ context.Context, in *DialectPath) (*dialectAnswer,
 		}
 		out.Body.Events[i] = EventTypeView{
 			Name: t.Name, OptIn: t.OptIn, Facts: append([]string{}, t.Facts...), About: t.About,
-			Fields: appendFields([]fieldView{}, "", &t.Body), Schema: schema, Sample: t.Sample,
+			Fields: fieldsOf(&t.Body), Schema: schema, Sample: t.Sample,
 		}
 	}
 	return out, nil
 }
 
-// appendFields appends what is in a value of the shape s that stands at a path.
-func appendFields(fields []fieldView, path string, s *shape.Shape) []fieldView {
-	add := func(path string, optional bool, part *shape.Shape) {
-		fields = append(fields, fieldView{
-			Path: path, Type: typeOf(part), Optional: optional, Format: part.Format, Pattern: part.Pattern,
-			Values: part.Values, About: part.About,
-		})
-		fields = appendFields(fields, path, part)
+// fieldsOf lists what is in a value of the shape s.
+func fieldsOf(s *shape.Shape) []fieldView {
+	fields := shape.Fields(s)
+	views := make([]fieldView, len(fields))
+	for i, f := range fields {
+		views[i] = fieldView{
+			Path: f.Path, Type: typeOf(f.Shape), Optional: f.Optional, Format: f.Shape.Format, Pattern: f.Shape.Pattern,
+			Values: f.Shape.Values, About: f.Shape.About,
+		}
 	}
-	within := path
-	if path != "" {
-		within += "."
-	}
-	for i := range s.OneOf {
-		fields = appendFields(fields, path, &s.OneOf[i])
-	}
-	for i := range s.Members {
-		m := &s.Members[i]
-		add(within+m.Name, m.Optional, &m.Shape)
-	}
-	if s.Rest != nil {
-		add(within+"*", true, s.Rest)
-	}
-	if s.Items != nil {
-		add(path+"[]", false, s.Items)
-	}
-	return fields
+	return views
 }
 
 // typeOf returns the types that a value of the shape may have, in words.
 func typeOf(s *shape.Shape) string {
 	var types []string
-	for i := range s.OneOf {
-		types = append(types, strings.Split(typeOf(&s.OneOf[i]), " or ")...)
-	}
-	switch {
-	case s.Kind != shape.Any:
-		types = append(types, string(s.Kind))
-	case len(types) == 0:
-		return "any"
-	}
-	if s.Nullable {
-		types = append(types, string(shape.Null))
-	}
-	var once []string
-	for _, t := range types {
-		if !slices.Contains(once, t) {
-			once = append(once, t)
+	for _, kind := range s.Kinds() {
+		if kind == shape.Any {
+			return "any"
 		}
+		types = append(types, string(kind))
 	}
-	return strings.Join(once, " or ")
+	return strings.Join(types, " or ")
 }
 
 type previewInput struct {

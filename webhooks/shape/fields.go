@@ -42,7 +42,7 @@ func appendFields(fields []Field, path string, s *Shape) []Field {
 
 // Kinds returns the kinds that a value of the shape s may be of, each once, Null
 // as the last.
-func (s *Shape) Kinds() []Kind {
+func (s Shape) Kinds() []Kind {
 	var kinds []Kind
 	null := s.Nullable
 	add := func(k Kind) {

@@ -18,8 +18,8 @@ type schema struct {
 	Items                *schema     `json:"items,omitempty"`
 	Properties           *properties `json:"properties,omitempty"`
 	Required             []string    `json:"required,omitempty"`
-	AdditionalProperties any         `json:"additionalProperties,omitempty"`
-	AnyOf                []*schema   `json:"anyOf,omitempty"`
+	AdditionalProperties any         `json:"additionalProperties,omitempty"` //nolint:tagliatelle // JSON Schema's own name
+	AnyOf                []*schema   `json:"anyOf,omitempty"`                //nolint:tagliatelle // likewise
 }
 
 // properties are schemas by name, in order.

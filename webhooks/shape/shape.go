@@ -3,6 +3,8 @@
 // the tests that hold bodies against both are made from it.
 package shape
 
+import "slices"
+
 // A Kind is a type of JSON value.
 type Kind string
 
@@ -99,7 +101,7 @@ func (s Shape) OrNull() Shape {
 
 // With returns the object s with further members behind its own.
 func (s Shape) With(members ...Member) Shape {
-	s.Members = append(s.Members[:len(s.Members):len(s.Members)], members...)
+	s.Members = append(slices.Clip(s.Members), members...)
 	return s
 }
 

@@ -133,7 +133,9 @@ func (*Dialect) AppendBody(dst []byte, p *webhooks.PublicEvent) ([]byte, error) 
 	case conversation.MessagePlayed:
 		m := h.Message(e.MessageID)
 		if m == nil || m.Private {
-			return dst, fmt.Errorf("%s: position %d: no public message %q", Name, p.Position, e.MessageID)
+			// Moved in without it, or before notes were told apart here: that it
+			// was played is said, and nothing of what it says.
+			m = &webhooks.Message{ID: e.MessageID, CreatedAt: p.Time}
 		}
 		dst = appendEnvelope(slices.Grow(dst, bodySize+len(m.Text)), p, object)
 		dst = at.appendMessage(dst, m)

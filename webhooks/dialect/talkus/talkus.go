@@ -114,8 +114,8 @@ func (d *Dialect) AppendBody(dst []byte, p *webhooks.PublicEvent) ([]byte, error
 	switch e := p.Event.(type) {
 	case conversation.Created, conversation.Assigned, conversation.CustomerUpdated, conversation.MessagePosted:
 	case conversation.Closed:
-		if e.By != nil && (e.By.Role == domain.Agent || e.By.Role == domain.Bot) {
-			agent = e.By // who said .end
+		if agent == nil && e.By != nil && (e.By.Role == domain.Agent || e.By.Role == domain.Bot) {
+			agent = e.By // who said .end, without ever having been in it
 		}
 	default:
 		return dst, fmt.Errorf("%s: position %d: no word for %s", Name, p.Position, p.Type)

@@ -156,6 +156,12 @@ func appendPerson(dst []byte, p *domain.Person) []byte {
 	o.text("id", p.ID)
 	o.someText("role", string(p.Role))
 	o.someNumber("number", p.Number)
+	o.profile(p)
+	return o.end()
+}
+
+// profile writes what is known of a person beside id, role and number.
+func (o *object) profile(p *domain.Person) {
 	o.someText("name", p.Name)
 	o.someText("first_name", p.FirstName)
 	o.someText("last_name", p.LastName)
@@ -165,7 +171,6 @@ func appendPerson(dst []byte, p *domain.Person) []byte {
 	o.someText("identifier", p.Identifier)
 	o.ifTrue("is_bot", p.IsBot)
 	o.someAttributes("attributes", p.Attributes)
-	return o.end()
 }
 
 func appendConversation(dst []byte, c *webhooks.Conversation) []byte {
@@ -259,11 +264,11 @@ func appendAttachment(dst []byte, a *conversation.Attachment) []byte {
 
 func appendContact(dst []byte, c *webhooks.Contact) []byte {
 	o := begin(dst)
-	o.text("id", c.ID)
+	o.text("id", c.Profile.ID)
 	o.number("number", c.Number)
 	o.number("version", c.Version)
-	o.account(&c.Account)
-	o.person("profile", &c.Profile)
+	o.someText("role", string(c.Profile.Role))
+	o.profile(&c.Profile)
 	o.ifTrue("erased", c.Erased)
 	o.time("created_at", c.CreatedAt)
 	o.time("updated_at", c.UpdatedAt)
@@ -310,6 +315,13 @@ func (o *object) someSnapshot(k string, raw json.RawMessage, notes bool) {
 	if m := s.LastMessage; m != nil && (notes || !m.Private) {
 		in.key("last_message")
 		in.dst = appendMessage(in.dst, m)
+	}
+	if a := s.Answered; a != nil {
+		in.key("answered")
+		answered := begin(in.dst)
+		answered.number("number", a.Number)
+		answered.someAttributes("attributes", a.Attributes)
+		in.dst = answered.end()
 	}
 	o.dst = in.end()
 }

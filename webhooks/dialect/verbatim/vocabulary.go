@@ -183,8 +183,18 @@ func descriptions() []description {
 func person(about string) shape.Shape {
 	return shape.Struct(about,
 		shape.Has("id", shape.Text("Id, a UUID or the caller's own.")),
-		shape.May("role", named("Part in the conversation", domain.Customer, domain.Agent, domain.Bot, domain.System)),
+		shape.May("role", roles()),
 		shape.May("number", shape.Int("Id for systems that want an integer.")),
+	).With(profile()...)
+}
+
+func roles() shape.Shape {
+	return named("Part in the conversation", domain.Customer, domain.Agent, domain.Bot, domain.System)
+}
+
+// profile is what is known of a person beside id, role and number.
+func profile() []shape.Member {
+	return []shape.Member{
 		shape.May("name", shape.Text("Whole name.")),
 		shape.May("first_name", shape.Text("First name.")),
 		shape.May("last_name", shape.Text("Last name.")),
@@ -194,7 +204,7 @@ func person(about string) shape.Shape {
 		shape.May("identifier", shape.Text("Id in the caller's system.")),
 		shape.May("is_bot", shape.Bool("Is no human.")),
 		shape.May("attributes", open("Whatever else is known.")),
-	)
+	}
 }
 
 func accountShape() shape.Shape {
@@ -284,12 +294,12 @@ func historyShape() shape.Shape {
 }
 
 func contactShape() shape.Shape {
-	return shape.Struct("The contact as of the event.",
-		shape.Has("id", shape.Formatted("uuid", "Id of the contact.")),
+	return shape.Struct("The contact as of the event, as the HTTP API has it; of a person who was erased, the id is left.",
+		shape.Has("id", shape.Text("Id of the person, a UUID or the caller's own.")),
 		shape.Has("number", shape.Int("Position of its first event in the log: an id for systems that want an integer.")),
 		shape.Has("version", shape.Int("Its newest version.")),
-		shape.Has("account", accountShape()),
-		shape.Has("profile", person("The person; of one who was erased, the id alone.")),
+		shape.May("role", roles()),
+	).With(profile()...).With(
 		shape.May("erased", shape.Bool("The data of the person was overwritten.")),
 		shape.Has("created_at", moment("When the person became known.")),
 		shape.Has("updated_at", moment("When the person was last another than before.")),
@@ -311,6 +321,10 @@ func snapshotShape() shape.Shape {
 			shape.May("changed_before", moment("The time before that.")),
 		)),
 		shape.May("last_message", messageShape("The newest that is no private note.")),
+		shape.May("answered", shape.Struct("The message that the last one answers.",
+			shape.Has("number", shape.Int("Its position in the log.")),
+			shape.May("attributes", open("Ids that formats know it by.")),
+		)),
 	)
 }
 
