@@ -1,11 +1,13 @@
 package httpsender_test
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
 	"crypto/x509"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptrace"
@@ -21,15 +23,15 @@ import (
 	"verbatim/webhooks"
 )
 
-// overEach runs a test over plain HTTP/1.1 and over HTTP/2, with a receiver of
-// each. start makes the receiver.
-func overEach(t *testing.T, run func(t *testing.T, start func(http.HandlerFunc) (url string, roots *x509.CertPool))) {
-	t.Helper()
-	t.Run("HTTP/1.1", func(t *testing.T) {
-		run(t, func(h http.HandlerFunc) (string, *x509.CertPool) { return receiver(t, h).URL, nil })
-	})
-	t.Run("HTTP/2", func(t *testing.T) {
-		run(t, func(h http.HandlerFunc) (string, *x509.CertPool) {
+// protocols start a receiver each, over plain HTTP/1.1 and over HTTP/2.
+func protocols() map[string]func(*testing.T, http.HandlerFunc) (url string, roots *x509.CertPool) {
+	return map[string]func(*testing.T, http.HandlerFunc) (string, *x509.CertPool){
+		"HTTP/1.1": func(t *testing.T, h http.HandlerFunc) (string, *x509.CertPool) {
+			t.Helper()
+			return receiver(t, h).URL, nil
+		},
+		"HTTP/2": func(t *testing.T, h http.HandlerFunc) (string, *x509.CertPool) {
+			t.Helper()
 			srv, roots := secureReceiver(t, true, func(w http.ResponseWriter, r *http.Request) {
 				if r.ProtoMajor != 2 {
 					t.Errorf("it came over %s", r.Proto)
@@ -37,8 +39,8 @@ func overEach(t *testing.T, run func(t *testing.T, start func(http.HandlerFunc) 
 				h(w, r)
 			})
 			return srv.URL, roots
-		})
-	})
+		},
+	}
 }
 
 // patience is far below what the sender waits for an answer, and far above what
@@ -48,74 +50,83 @@ const patience = httpsender.DefaultTimeout / 3
 // The status counts, though the rest of the answer never comes.
 func TestAnAnswerThatNeverEnds(t *testing.T) {
 	t.Parallel()
-	overEach(t, func(t *testing.T, start func(http.HandlerFunc) (string, *x509.CertPool)) {
-		url, roots := start(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.WriteString(w, "half")
-			_ = http.NewResponseController(w).Flush()
-			_, _ = io.Copy(io.Discard, r.Body)
-			<-r.Context().Done()
-		})
-		for _, cfg := range []httpsender.Config{{BodyTimeout: 50 * time.Millisecond}, {Timeout: 200 * time.Millisecond}} {
-			cfg.RootCAs = roots
-			o := post(t, sender(t, cfg), url)
-			if diff := cmp.Diff(webhooks.Outcome{Status: 200, Detail: "half"}, o); diff != "" {
-				t.Error(diff)
+	for name, start := range protocols() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, roots := start(t, func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.WriteString(w, "half")
+				_ = http.NewResponseController(w).Flush()
+				_, _ = io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+			})
+			for _, cfg := range []httpsender.Config{{BodyTimeout: 50 * time.Millisecond}, {Timeout: 200 * time.Millisecond}} {
+				cfg.RootCAs = roots
+				o := post(t, sender(t, cfg), url)
+				if diff := cmp.Diff(webhooks.Outcome{Status: 200, Detail: "half"}, o); diff != "" {
+					t.Error(diff)
+				}
 			}
-		}
-	})
+		})
+	}
 }
 
 // One that comes byte by byte is read for as long as any other.
 func TestAnAnswerThatTrickles(t *testing.T) {
 	t.Parallel()
-	overEach(t, func(t *testing.T, start func(http.HandlerFunc) (string, *x509.CertPool)) {
-		url, roots := start(func(w http.ResponseWriter, r *http.Request) {
-			tick := time.NewTicker(time.Millisecond)
-			defer tick.Stop()
-			for r.Context().Err() == nil {
-				_, _ = io.WriteString(w, "x")
-				_ = http.NewResponseController(w).Flush()
-				<-tick.C
+	for name, start := range protocols() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, roots := start(t, func(w http.ResponseWriter, r *http.Request) {
+				tick := time.NewTicker(time.Millisecond)
+				defer tick.Stop()
+				for r.Context().Err() == nil {
+					_, _ = io.WriteString(w, "x")
+					_ = http.NewResponseController(w).Flush()
+					<-tick.C
+				}
+			})
+			s := sender(t, httpsender.Config{BodyTimeout: 50 * time.Millisecond, RootCAs: roots})
+			o := s.Send(t.Context(), webhooks.Request{URL: url})
+			if o.Status != http.StatusOK || strings.Trim(o.Detail, "x") != "" || o.Took > patience {
+				t.Errorf("got %+v", o)
 			}
 		})
-		s := sender(t, httpsender.Config{BodyTimeout: 50 * time.Millisecond, RootCAs: roots})
-		o := s.Send(t.Context(), webhooks.Request{URL: url})
-		if o.Status != http.StatusOK || strings.Trim(o.Detail, "x") != "" || o.Took > patience {
-			t.Errorf("got %+v", o)
-		}
-	})
+	}
 }
 
 func TestOnlyTheBeginningOfALongAnswerIsRead(t *testing.T) {
 	t.Parallel()
-	overEach(t, func(t *testing.T, start func(http.HandlerFunc) (string, *x509.CertPool)) {
-		var written atomic.Int64
-		over := make(chan struct{})
-		url, roots := start(func(w http.ResponseWriter, r *http.Request) {
-			defer close(over)
-			_, _ = io.Copy(io.Discard, r.Body)
-			for {
-				n, err := w.Write(make([]byte, 8<<10))
-				written.Add(int64(n))
-				if err != nil {
-					return
+	for name, start := range protocols() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var written atomic.Int64
+			over := make(chan struct{})
+			url, roots := start(t, func(w http.ResponseWriter, r *http.Request) {
+				defer close(over)
+				_, _ = io.Copy(io.Discard, r.Body)
+				for {
+					n, err := w.Write(make([]byte, 8<<10))
+					written.Add(int64(n))
+					if err != nil {
+						return
+					}
 				}
+			})
+			o := post(t, sender(t, httpsender.Config{RootCAs: roots}), url)
+			if o.Status != http.StatusOK || len(o.Detail) != webhooks.MaxDetail {
+				t.Errorf("status %d, %d bytes", o.Status, len(o.Detail))
+			}
+			<-over
+			// Over HTTP/1.1 the kernel takes some megabytes before it says no.
+			most := int64(32 << 20)
+			if roots != nil {
+				most = 4 * httpsender.DrainLimit
+			}
+			if n := written.Load(); n > most {
+				t.Errorf("%d bytes were taken", n)
 			}
 		})
-		o := post(t, sender(t, httpsender.Config{RootCAs: roots}), url)
-		if o.Status != http.StatusOK || len(o.Detail) != webhooks.MaxDetail {
-			t.Errorf("status %d, %d bytes", o.Status, len(o.Detail))
-		}
-		<-over
-		// Over HTTP/1.1 the kernel takes some megabytes before it says no.
-		most := int64(32 << 20)
-		if roots != nil {
-			most = 4 * httpsender.DrainLimit
-		}
-		if n := written.Load(); n > most {
-			t.Errorf("%d bytes were taken", n)
-		}
-	})
+	}
 }
 
 // An answer is read to its end, and its connection used again, up to the limit
@@ -156,21 +167,24 @@ func TestABombOfGzip(t *testing.T) {
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	overEach(t, func(t *testing.T, start func(http.HandlerFunc) (string, *x509.CertPool)) {
-		url, roots := start(func(w http.ResponseWriter, r *http.Request) {
-			if asked := r.Header.Values("Accept-Encoding"); len(asked) > 0 {
-				t.Errorf("it asked for %s", asked)
+	for name, start := range protocols() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, roots := start(t, func(w http.ResponseWriter, r *http.Request) {
+				if asked := r.Header.Values("Accept-Encoding"); len(asked) > 0 {
+					t.Errorf("it asked for %s", asked)
+				}
+				w.Header().Set("Content-Encoding", "gzip")
+				_, _ = w.Write(bomb.Bytes())
+			})
+			o := sender(t, httpsender.Config{RootCAs: roots}).Send(t.Context(), webhooks.Request{
+				URL: url, Headers: map[string]string{"accept-encoding": "gzip, br"},
+			})
+			if o.Status != http.StatusOK || o.Detail != string(bomb.Bytes()[:webhooks.MaxDetail]) {
+				t.Errorf("got status %d, %d bytes", o.Status, len(o.Detail))
 			}
-			w.Header().Set("Content-Encoding", "gzip")
-			_, _ = w.Write(bomb.Bytes())
 		})
-		o := sender(t, httpsender.Config{RootCAs: roots}).Send(t.Context(), webhooks.Request{
-			URL: url, Headers: map[string]string{"accept-encoding": "gzip, br"},
-		})
-		if o.Status != http.StatusOK || o.Detail != string(bomb.Bytes()[:webhooks.MaxDetail]) {
-			t.Errorf("got status %d, %d bytes", o.Status, len(o.Detail))
-		}
-	})
+	}
 }
 
 // Raw answers that are none. Each must end at once, without a status.
@@ -238,6 +252,9 @@ func TestAnAnswerThatBreaksOff(t *testing.T) {
 func TestSwitchingProtocols(t *testing.T) {
 	t.Parallel()
 	addr := listener(t, "127.0.0.1:0", func(conn net.Conn) {
+		if _, err := http.ReadRequest(bufio.NewReader(conn)); err != nil {
+			return
+		}
 		_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\nhello")
 		silence(conn)
 	})
@@ -302,39 +319,40 @@ func TestHeadersThatAreTheTransports(t *testing.T) {
 		"Expect": "100-continue", "Accept-Encoding": "gzip", "Content-Encoding": "gzip", "Proxy-Connection": "close",
 		"Proxy-Authorization": "Basic eA==", "proxy-authenticate": "Basic",
 	}
-	overEach(t, func(t *testing.T, start func(http.HandlerFunc) (string, *x509.CertPool)) {
-		type seen struct {
-			Host, Length, Body string
-			Encoding           []string
-			Header             http.Header
-		}
-		got := make(chan seen, 2)
-		url, roots := start(func(_ http.ResponseWriter, r *http.Request) {
-			body, _ := io.ReadAll(r.Body)
-			got <- seen{r.Host, strconv.FormatInt(r.ContentLength, 10), string(body), r.TransferEncoding, r.Header}
+	for name, start := range protocols() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			type seen struct {
+				Host, Length, Body string
+				Encoding           []string
+				Header             http.Header
+			}
+			got := make(chan seen, 2)
+			url, roots := start(t, func(_ http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				got <- seen{r.Host, strconv.FormatInt(r.ContentLength, 10), string(body), r.TransferEncoding, r.Header}
+			})
+			s := sender(t, httpsender.Config{RootCAs: roots, UserAgent: "verbatim"})
+			ctx, again := reuse(t.Context())
+			headers := map[string]string{"X-Key": "value", "x-idempotency-key": "mine", "authorization": "Bearer a"}
+			maps.Copy(headers, forged)
+			for range 2 {
+				if o := s.Send(ctx, webhooks.Request{URL: url, Headers: headers, Body: []byte(`{"a":1}`)}); o.Status != http.StatusOK {
+					t.Fatalf("got %+v", o)
+				}
+				_, host, _ := strings.Cut(url, "://")
+				want := seen{Host: host, Length: "7", Body: `{"a":1}`, Header: http.Header{
+					"X-Key": {"value"}, "X-Idempotency-Key": {"mine"}, "Authorization": {"Bearer a"}, "User-Agent": {"verbatim"}, "Content-Length": {"7"},
+				}}
+				if diff := cmp.Diff(want, <-got); diff != "" {
+					t.Error(diff)
+				}
+			}
+			if diff := cmp.Diff([]bool{false, true}, *again); diff != "" {
+				t.Errorf("the connection was not used again: %s", diff)
+			}
 		})
-		s := sender(t, httpsender.Config{RootCAs: roots, UserAgent: "verbatim"})
-		ctx, again := reuse(t.Context())
-		headers := map[string]string{"X-Key": "value", "x-idempotency-key": "mine", "authorization": "Bearer a"}
-		for name, value := range forged {
-			headers[name] = value
-		}
-		for range 2 {
-			if o := s.Send(ctx, webhooks.Request{URL: url, Headers: headers, Body: []byte(`{"a":1}`)}); o.Status != http.StatusOK {
-				t.Fatalf("got %+v", o)
-			}
-			_, host, _ := strings.Cut(url, "://")
-			want := seen{Host: host, Length: "7", Body: `{"a":1}`, Header: http.Header{
-				"X-Key": {"value"}, "X-Idempotency-Key": {"mine"}, "Authorization": {"Bearer a"}, "User-Agent": {"verbatim"}, "Content-Length": {"7"},
-			}}
-			if diff := cmp.Diff(want, <-got); diff != "" {
-				t.Error(diff)
-			}
-		}
-		if diff := cmp.Diff([]bool{false, true}, *again); diff != "" {
-			t.Errorf("the connection was not used again: %s", diff)
-		}
-	})
+	}
 }
 
 // A value that would end its line is refused, and not shown.

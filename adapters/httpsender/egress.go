@@ -45,14 +45,15 @@ const (
 // errPlain says that a body would have gone over the public internet in the open.
 var errPlain = errors.New("plain http is for private networks alone")
 
-// disguised are addresses that look public and are not: Azure's metadata and
-// guest agent answer at one, to every machine in its network.
-// See https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16.
-var disguised = netip.MustParsePrefix("168.63.129.16/32")
-
-// nat64 is the well-known prefix behind which a network of IPv6 alone reaches
-// IPv4: the last 32 bits are the address (RFC 6052, 2.1).
-var nat64 = netip.MustParsePrefix("64:ff9b::/96")
+const (
+	// azure looks public and is not: the platform answers there to every machine
+	// in its network, and hands out what a guest needs to start
+	// (https://learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16).
+	azure = "168.63.129.16/32"
+	// nat64 is the well-known prefix through which a network of IPv6 alone
+	// reaches IPv4: the last 32 bits are the address (RFC 6052, 2.1).
+	nat64 = "64:ff9b::/96"
+)
 
 // A guard decides which addresses may be dialled.
 type guard struct {
@@ -65,7 +66,7 @@ type guard struct {
 // Any port may be named: receivers listen where they like.
 func (e Egress) guard(plain bool) *guard {
 	g := &guard{
-		public: ssrf.New(ssrf.WithAnyPort(), ssrf.WithDeniedV4Prefixes(disguised)),
+		public: ssrf.New(ssrf.WithAnyPort(), ssrf.WithDeniedV4Prefixes(netip.MustParsePrefix(azure))),
 		plain:  plain && !e.AllowHTTP,
 	}
 	for _, p := range e.AllowPrivate {
@@ -79,7 +80,7 @@ func (e Egress) guard(plain bool) *guard {
 func (g *guard) admit(addr netip.Addr) error {
 	addr = addr.WithZone("").Unmap()
 	if slices.ContainsFunc(g.allow, func(p netip.Prefix) bool { return p.Contains(addr) }) {
-		if nat64.Contains(addr) {
+		if netip.MustParsePrefix(nat64).Contains(addr) {
 			b := addr.As16()
 			return g.admit(netip.AddrFrom4([4]byte(b[12:])))
 		}

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"io"
 	"log"
 	"net"
@@ -99,16 +98,19 @@ func TestAReceiverThatIsNotThere(t *testing.T) {
 
 func TestAReceiverThatHangs(t *testing.T) {
 	t.Parallel()
-	overEach(t, func(t *testing.T, start func(http.HandlerFunc) (string, *x509.CertPool)) {
-		url, roots := start(func(_ http.ResponseWriter, r *http.Request) {
-			_, _ = io.Copy(io.Discard, r.Body)
-			<-r.Context().Done()
+	for name, start := range protocols() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, roots := start(t, func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				<-r.Context().Done()
+			})
+			o := expect(t, httpsender.Config{Timeout: 4 * brief, RootCAs: roots}, url, webhooks.TimedOut, "deadline")
+			if o.Timing.FirstByte != 0 {
+				t.Errorf("there was no first byte: %+v", o)
+			}
 		})
-		o := expect(t, httpsender.Config{Timeout: 4 * brief, RootCAs: roots}, url, webhooks.TimedOut, "deadline")
-		if o.Timing.FirstByte != 0 {
-			t.Errorf("there was no first byte: %+v", o)
-		}
-	})
+	}
 	// One that does not even read.
 	deaf := listener(t, "127.0.0.1:0", func(conn net.Conn) {
 		_ = conn.(*net.TCPConn).SetReadBuffer(1 << 10)
@@ -176,9 +178,10 @@ func TestTLS(t *testing.T) {
 			silence(conn)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			expect(t, httpsender.Config{}, "https://"+listener(t, "127.0.0.1:0", talk).String(), webhooks.TLSFailed, "")
-		})
+		url := "https://" + listener(t, "127.0.0.1:0", talk).String()
+		if o := expect(t, httpsender.Config{}, url, webhooks.TLSFailed, ""); o.Fault != webhooks.TLSFailed {
+			t.Errorf("one that %s", name)
+		}
 	}
 }
 
@@ -250,23 +253,26 @@ func TestTiming(t *testing.T) {
 // another.
 func TestTimingOfManyAtOnce(t *testing.T) {
 	t.Parallel()
-	overEach(t, func(t *testing.T, start func(http.HandlerFunc) (string, *x509.CertPool)) {
-		url, roots := start(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
-		s := sender(t, httpsender.Config{RootCAs: roots})
-		var all sync.WaitGroup
-		for range 16 {
-			all.Go(func() {
-				for range 8 {
-					o := s.Send(t.Context(), webhooks.Request{URL: url, Body: bytes.Repeat([]byte("x"), 1<<10)})
-					if o.Status != http.StatusOK {
-						t.Errorf("got %+v", o)
+	for name, start := range protocols() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url, roots := start(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+			s := sender(t, httpsender.Config{RootCAs: roots})
+			var all sync.WaitGroup
+			for range 16 {
+				all.Go(func() {
+					for range 8 {
+						o := s.Send(t.Context(), webhooks.Request{URL: url, Body: bytes.Repeat([]byte("x"), 1<<10)})
+						if o.Status != http.StatusOK {
+							t.Errorf("got %+v", o)
+						}
+						sane(t, o)
 					}
-					sane(t, o)
-				}
-			})
-		}
-		all.Wait()
-	})
+				})
+			}
+			all.Wait()
+		})
+	}
 }
 
 // A receiver that vanishes without a word costs the attempts under way, and not

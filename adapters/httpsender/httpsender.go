@@ -182,15 +182,17 @@ func (s *Sender) send(ctx context.Context, cancel func(), r webhooks.Request) we
 		RetryAfter: retryAfter(answer.Header.Get("Retry-After"), time.Now()),
 		Timing:     timing,
 	}
-	late := time.AfterFunc(s.bodyTimeout, cancel)
-	defer late.Stop()
 	defer answer.Body.Close()
 	switch {
 	case o.Status < 100 || o.Status > 999:
 		return webhooks.Outcome{Fault: webhooks.Unreachable, Detail: "the answer has no status of HTTP", Timing: timing}
 	case o.Status == http.StatusSwitchingProtocols:
 		return o // the connection is a raw one now, which no context ends
+	case answer.Body == http.NoBody:
+		return o
 	}
+	late := time.AfterFunc(s.bodyTimeout, cancel)
+	defer late.Stop()
 	detail, _ := io.ReadAll(io.LimitReader(answer.Body, webhooks.MaxDetail)) // what there is will do
 	_, _ = io.CopyN(io.Discard, answer.Body, DrainLimit-webhooks.MaxDetail)
 	o.Detail = string(detail)

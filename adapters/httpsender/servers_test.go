@@ -115,12 +115,19 @@ func nameServer(t *testing.T, answer func(name string, n int) []string) *net.Res
 			}
 		}
 	}()
+	// A question that nobody answers is asked again for longer than a test is.
+	ctx, cancel := context.WithCancel(context.Background())
 	t.Cleanup(func() {
+		cancel()
 		conn.Close()
 		<-done
 	})
-	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
+	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		c, err := (&net.Dialer{}).DialContext(ctx, "udp", conn.LocalAddr().String())
+		if err == nil {
+			context.AfterFunc(ctx, func() { c.Close() })
+		}
+		return c, err
 	}}
 }
 

@@ -98,9 +98,11 @@ func (w *stopwatch) stop() (at stage, t webhooks.Timing) {
 		w.took[at] += time.Since(w.since)
 	}
 	w.at = stages // hears nothing more
-	return at, webhooks.Timing{
-		DNS: w.took[resolving], Connect: w.took[connecting], TLS: w.took[shaking], FirstByte: w.took[waiting],
+	t = webhooks.Timing{DNS: w.took[resolving], Connect: w.took[connecting], TLS: w.took[shaking], FirstByte: w.took[waiting]}
+	if at == answered && t.FirstByte == 0 { // the answer came before anybody saw that the request was written
+		t.FirstByte = w.took[writing]
 	}
+	return at, t
 }
 
 // failure says why there was no answer to an attempt that got as far as that. A
