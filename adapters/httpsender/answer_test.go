@@ -59,7 +59,7 @@ func TestAnAnswerThatNeverEnds(t *testing.T) {
 				_, _ = io.Copy(io.Discard, r.Body)
 				<-r.Context().Done()
 			})
-			for _, cfg := range []httpsender.Config{{BodyTimeout: 50 * time.Millisecond}, {Timeout: 200 * time.Millisecond}} {
+			for _, cfg := range []httpsender.Config{{BodyTimeout: brief}, {Timeout: longer}} {
 				cfg.RootCAs = roots
 				o := post(t, sender(t, cfg), url)
 				if diff := cmp.Diff(webhooks.Outcome{Status: 200, Detail: "half"}, o); diff != "" {
@@ -85,7 +85,7 @@ func TestAnAnswerThatTrickles(t *testing.T) {
 					<-tick.C
 				}
 			})
-			s := sender(t, httpsender.Config{BodyTimeout: 50 * time.Millisecond, RootCAs: roots})
+			s := sender(t, httpsender.Config{BodyTimeout: brief, RootCAs: roots})
 			o := s.Send(t.Context(), webhooks.Request{URL: url})
 			if o.Status != http.StatusOK || strings.Trim(o.Detail, "x") != "" || o.Took > patience {
 				t.Errorf("got %+v", o)
@@ -303,7 +303,7 @@ func TestAHeaderThatTrickles(t *testing.T) {
 			<-tick.C
 		}
 	})
-	o := sender(t, httpsender.Config{Timeout: 100 * time.Millisecond}).Send(t.Context(), webhooks.Request{URL: url})
+	o := sender(t, httpsender.Config{Timeout: longer}).Send(t.Context(), webhooks.Request{URL: url})
 	if o.Status != 0 || o.Fault != webhooks.TimedOut || o.Took > patience {
 		t.Errorf("got %+v", o)
 	}
