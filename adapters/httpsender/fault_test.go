@@ -211,6 +211,11 @@ func TestFaultsOfAProxy(t *testing.T) {
 	if o.Timing.Connect < brief/2 {
 		t.Errorf("got %+v", o)
 	}
+	// Hands were shaken, but with the proxy.
+	secure, roots := secureReceiver(t, false, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
+	cfg := through(secure.Listener.Addr(), httpsender.Config{Timeout: longer, RootCAs: roots})
+	cfg.Proxy.Scheme = "https"
+	expect(t, cfg, "https://hooks.test/", webhooks.ConnectTimeout, "")
 }
 
 // Each part of the time is there when it happened, and not when it did not.
@@ -253,6 +258,47 @@ func TestTiming(t *testing.T) {
 	}
 }
 
+// An attempt that resolves a name, and is given a connection meanwhile that
+// another has done with, has spent no time on one.
+func TestTimingOfAConnectionThatWasNotNeeded(t *testing.T) {
+	t.Parallel()
+	first, done, second := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	var requests atomic.Int64
+	srv := receiver(t, func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if requests.Add(1) == 1 {
+			close(first)
+			<-done
+			return
+		}
+		close(second)
+	})
+	_, port, err := net.SplitHostPort(srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var once sync.Once
+	s := sender(t, httpsender.Config{Resolver: nameServer(t, func(_ string, n int) []string {
+		if n > 0 {
+			once.Do(func() { close(done) })
+			<-second
+		}
+		return []string{"127.0.0.1"}
+	})})
+	r := webhooks.Request{URL: "http://hooks.test:" + port, Body: []byte("{}")}
+	var both sync.WaitGroup
+	both.Go(func() {
+		if o := s.Send(t.Context(), r); o.Status != http.StatusOK || o.Timing.DNS <= 0 {
+			t.Errorf("got %+v", o)
+		}
+	})
+	<-first
+	if o := s.Send(t.Context(), r); o.Status != http.StatusOK || o.Timing.DNS > 0 || o.Timing.FirstByte <= 0 {
+		t.Errorf("got %+v", o)
+	}
+	both.Wait()
+}
+
 // Many attempts at once, over connections that each of them may take from
 // another.
 func TestTimingOfManyAtOnce(t *testing.T) {
@@ -266,9 +312,11 @@ func TestTimingOfManyAtOnce(t *testing.T) {
 			for range 16 {
 				all.Go(func() {
 					for range 8 {
-						o := s.Send(t.Context(), webhooks.Request{URL: url, Body: bytes.Repeat([]byte("x"), 1<<10)})
-						if o.Status != http.StatusOK {
-							t.Errorf("got %+v", o)
+						ctx, again := reuse(t.Context())
+						o := s.Send(ctx, webhooks.Request{URL: url, Body: bytes.Repeat([]byte("x"), 1<<10)})
+						used := len(*again) > 0 && (*again)[len(*again)-1]
+						if o.Status != http.StatusOK || used && (o.Timing.Connect > 0 || o.Timing.TLS > 0) {
+							t.Errorf("used again: %t, got %+v", used, o)
 						}
 						sane(t, o)
 					}
@@ -326,7 +374,11 @@ func TestAConnectionOfHTTP2ThatDies(t *testing.T) {
 	if o := s.Send(t.Context(), webhooks.Request{URL: u}); o.Fault != webhooks.TimedOut {
 		t.Errorf("got %+v", o)
 	}
-	<-lost
+	select {
+	case <-lost:
+	case <-time.After(patience):
+		t.Fatal("nobody missed it")
+	}
 	if o := s.Send(t.Context(), webhooks.Request{URL: u}); o.Status != http.StatusOK {
 		t.Errorf("got %+v", o)
 	}
