@@ -15,83 +15,116 @@ import (
 	"verbatim/webhooks"
 )
 
-// A stopwatch sees where the time of one attempt goes, and how far it got. Its
+// A stage is how far an attempt has got.
+type stage int
+
+const (
+	begun      stage = iota
+	resolving        // the name, until an address is dialled
+	connecting       // to one of the addresses, or through the proxy
+	shaking          // hands
+	shaken           // and not yet in use
+	writing          // the request, on a connection that is ours
+	waiting          // for the answer
+	answered
+	stages
+)
+
+// A stopwatch sees how far one attempt gets, and what time it spends where. Its
 // hooks may be called from several goroutines: two addresses of a name are tried
-// beside each other.
+// beside each other, and a connection is still being made when another one has
+// become free.
 type stopwatch struct {
-	mu sync.Mutex
-
-	dns, connect, handshake, wrote time.Time // when each began
-	took                           webhooks.Timing
-	unresolved, connected          bool
-	tlsFailed                      bool
+	mu    sync.Mutex
+	at    stage
+	since time.Time
+	took  [stages]time.Duration
 }
 
-func (w *stopwatch) trace() *httptrace.ClientTrace {
-	note := func(f func(now time.Time)) {
-		now := time.Now()
-		w.mu.Lock()
-		defer w.mu.Unlock()
-		f(now)
-	}
-	return &httptrace.ClientTrace{
-		DNSStart: func(httptrace.DNSStartInfo) { note(func(now time.Time) { w.dns = now }) },
-		DNSDone: func(i httptrace.DNSDoneInfo) {
-			note(func(now time.Time) { w.took.DNS, w.unresolved = now.Sub(w.dns), i.Err != nil })
-		},
-		ConnectStart: func(string, string) {
-			note(func(now time.Time) {
-				if w.connect.IsZero() {
-					w.connect = now
-				}
-			})
-		},
-		ConnectDone: func(_, _ string, err error) {
-			note(func(now time.Time) { w.took.Connect, w.connected = now.Sub(w.connect), w.connected || err == nil })
-		},
-		TLSHandshakeStart: func() { note(func(now time.Time) { w.handshake = now }) },
+// watch returns a context whose attempt w sees.
+func (w *stopwatch) watch(ctx context.Context) context.Context {
+	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GetConn:           func(string) { w.enter(begun, begun, answered) }, // also of the next connection if an idle one was dead
+		DNSStart:          func(httptrace.DNSStartInfo) { w.enter(resolving, begun, begun) },
+		ConnectStart:      func(string, string) { w.enter(connecting, begun, resolving) },
+		TLSHandshakeStart: func() { w.enter(shaking, begun, shaken) },
 		TLSHandshakeDone: func(_ tls.ConnectionState, err error) {
-			note(func(now time.Time) { w.took.TLS, w.tlsFailed = now.Sub(w.handshake), err != nil })
+			if err == nil {
+				w.enter(shaken, shaking, shaking)
+			}
 		},
-		GotConn:              func(httptrace.GotConnInfo) { note(func(time.Time) { w.connected = true }) },
-		WroteRequest:         func(httptrace.WroteRequestInfo) { note(func(now time.Time) { w.wrote = now }) },
-		GotFirstResponseByte: func() { note(func(now time.Time) { w.took.FirstByte = now.Sub(w.begun(now)) }) },
-	}
+		GotConn: func(i httptrace.GotConnInfo) {
+			w.enter(writing, begun, shaken)
+			if i.Reused {
+				w.forget()
+			}
+		},
+		WroteRequest:         func(httptrace.WroteRequestInfo) { w.enter(waiting, writing, writing) },
+		GotFirstResponseByte: func() { w.enter(answered, writing, waiting) },
+	})
 }
 
-// begun is when the request was written. An answer may come before that.
-func (w *stopwatch) begun(now time.Time) time.Time {
-	if w.wrote.IsZero() {
-		return now
-	}
-	return w.wrote
-}
-
-func (w *stopwatch) timing() webhooks.Timing {
+// enter ends the stage that the attempt is in and begins another, if it is in
+// one from first to last: what is left of a connection that was not needed in the
+// end changes nothing.
+func (w *stopwatch) enter(next, first, last stage) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.took
+	if w.at < first || w.at > last {
+		return
+	}
+	now := time.Now()
+	if !w.since.IsZero() {
+		w.took[w.at] += now.Sub(w.since)
+	}
+	w.at, w.since = next, now
+	if next == begun {
+		w.took = [stages]time.Duration{}
+	}
 }
 
-// fault says why there was no answer.
-func (w *stopwatch) fault(ctx context.Context, err error) webhooks.Outcome {
+// forget forgets a connection that was made in vain: another was used again.
+func (w *stopwatch) forget() {
 	w.mu.Lock()
-	unresolved, connected, tlsFailed := w.unresolved, w.connected, w.tlsFailed
-	w.mu.Unlock()
+	defer w.mu.Unlock()
+	w.took = [stages]time.Duration{}
+}
+
+// stop ends the stage that the attempt is in for good.
+func (w *stopwatch) stop() (at stage, t webhooks.Timing) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if at = w.at; at < writing {
+		w.took[at] += time.Since(w.since)
+	}
+	w.at = stages // hears nothing more
+	t = webhooks.Timing{DNS: w.took[resolving], Connect: w.took[connecting], TLS: w.took[shaking], FirstByte: w.took[waiting]}
+	if at == answered && t.FirstByte == 0 { // the answer came before anybody saw that the request was written
+		t.FirstByte = w.took[writing]
+	}
+	return at, t
+}
+
+// failure says why there was no answer to an attempt that got as far as that. A
+// time that ran out is a fault of the stage in which it did, whoever's time it
+// was.
+func failure(ctx context.Context, at stage, err error) webhooks.Outcome {
 	o := webhooks.Outcome{Fault: webhooks.Unreachable, Detail: err.Error()}
 	var timeout net.Error
-	var dns *net.DNSError
 	late := errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) ||
 		errors.As(err, &timeout) && timeout.Timeout()
 	switch {
-	case errors.Is(err, ssrf.ErrProhibitedIP), errors.Is(err, ssrf.ErrProhibitedNetwork), errors.Is(err, errPlain):
+	case errors.Is(err, errPlain):
+		o.Fault = webhooks.PrivateRange
+		o.Detail += "; " + plainHint
+	case errors.Is(err, ssrf.ErrProhibitedIP):
 		o.Fault = webhooks.PrivateRange
 		o.Detail += "; " + allowHint
-	case errors.As(err, &dns), unresolved:
+	case at == resolving:
 		o.Fault = webhooks.NameUnresolved
-	case tlsFailed && !errors.Is(ctx.Err(), context.DeadlineExceeded):
+	case at == shaking:
 		o.Fault = webhooks.TLSFailed
-	case late && !connected:
+	case late && at < writing:
 		o.Fault = webhooks.ConnectTimeout
 	case late:
 		o.Fault = webhooks.TimedOut

@@ -94,7 +94,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		})
 	transcripts := projections.NewTranscripts(a.store, codec, dialects, cfg.HistoryMemory)
 	a.dispatcher = webhooks.NewDispatcher(a.store, transcripts,
-		httpsender.New(httpsender.Config{Egress: cfg.egress, Proxy: cfg.proxy}), time.Now,
+		httpsender.New(httpsender.Config{Egress: cfg.egress}), time.Now,
 		webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log})
 	group := projections.NewGroup(a.store, codec, a.store, time.Now, log,
 		projections.NewInbox(a.store),

@@ -24,15 +24,14 @@ type config struct {
 	AdminKey      string   `env:"VERBATIM_ADMIN_KEY" flag:"-" secret:"true" desc:"Operator's key. It may do everything, in any account (header Verbatim-Account). None by default."`
 	SecretKey     string   `env:"VERBATIM_SECRET_KEY" flag:"-" secret:"true" desc:"Key that endpoints' secrets are sealed with in the database: 32 bytes in base64. By default that of the file."`
 	SecretKeyFile string   `env:"VERBATIM_SECRET_KEY_FILE" flag:"secret-key-file" desc:"File with that key, readable by its owner alone. By default secret.key in the data folder, made the first time. Without it a copy of the database cannot sign."`
-	AllowPrivate  []string `env:"VERBATIM_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" desc:"Networks (CIDR, separated by commas) that webhooks may reach although they are private."`
-	AllowHosts    []string `env:"VERBATIM_ALLOW_HOSTS" flag:"allow-hosts" desc:"Host names (separated by commas) that webhooks may reach wherever they lead, over plain http too."`
+	AllowPrivate  []string `env:"VERBATIM_ALLOW_PRIVATE_NETWORKS" flag:"allow-private-networks" desc:"Networks (CIDR, separated by commas) that webhooks may reach although they are private, over plain http too."`
+	AllowHosts    []string `env:"VERBATIM_ALLOW_HOSTS" flag:"allow-hosts" desc:"Host names or addresses (separated by commas) that webhooks may reach wherever they lead, over plain http too."`
 	AllowHTTP     bool     `env:"VERBATIM_ALLOW_HTTP" envDefault:"false" flag:"allow-http" desc:"Whether webhooks may go over plain http to the public internet. To the networks above they may in any case."`
-	Proxy         string   `env:"VERBATIM_WEBHOOK_PROXY" flag:"webhook-proxy" desc:"Proxy (http://HOST:PORT) that webhooks go through. It resolves names and is dialled instead of the receivers, so that private networks are for it to guard. None by default, whatever HTTP_PROXY says."`
+	Proxy         string   `env:"VERBATIM_WEBHOOK_PROXY" flag:"webhook-proxy" secret:"true" desc:"Proxy (http://HOST:PORT, with USER:PASSWORD@ if it asks for them) that webhooks go through. It resolves names and is dialled instead of the receivers, so that names that lead to private networks are for it to refuse; plain http through it needs one of the two settings above. None by default, whatever HTTP_PROXY says."`
 	HistoryMemory int      `env:"VERBATIM_HISTORY_MEMORY" envDefault:"67108864" flag:"history-memory" desc:"Bytes of conversations kept in memory, ready for their next webhook. Those used longest ago go first and are read from the log again."`
 	LogLevel      string   `env:"VERBATIM_LOG_LEVEL" envDefault:"info" flag:"log-level" desc:"debug, info, warn or error."`
 	LogFormat     string   `env:"VERBATIM_LOG_FORMAT" envDefault:"text" flag:"log-format" desc:"text or json; logs go to standard error."`
 	egress        httpsender.Egress
-	proxy         *url.URL
 }
 
 // setting is one field of config as its tags describe it.
@@ -68,7 +67,7 @@ func loadConfig(sh *shell, fs *flag.FlagSet, only ...string) (c *config, finish 
 		}
 	}
 	if err := env.ParseWithOptions(c, env.Options{Environment: environment}); err != nil {
-		return nil, nil, &fault{exit: exitUsage, code: "usage", err: err}
+		return nil, nil, &fault{exit: exitUsage, code: "usage", err: misread(err)}
 	}
 	for _, s := range c.settings() {
 		if s.flag == "-" || len(only) > 0 && !strings.Contains(" "+strings.Join(only, " ")+" ", " "+s.flag+" ") {
@@ -92,12 +91,22 @@ func loadConfig(sh *shell, fs *flag.FlagSet, only ...string) (c *config, finish 
 	return c, c.check, nil
 }
 
+// misread says which variable could not be read, rather than which field.
+func misread(err error) error {
+	p, ok := errors.AsType[env.ParseError](err)
+	if !ok {
+		return err
+	}
+	field, _ := reflect.TypeFor[config]().FieldByName(p.Name)
+	return fmt.Errorf("%s: not a %s: %w", field.Tag.Get("env"), p.Type, p.Err)
+}
+
 func (c *config) check() error {
 	var errs []error
 	if _, err := c.folder(); err != nil {
 		errs = append(errs, err)
 	}
-	c.egress = httpsender.Egress{AllowHosts: c.AllowHosts, AllowHTTP: c.AllowHTTP}
+	c.egress = httpsender.Egress{AllowHTTP: c.AllowHTTP}
 	for _, s := range c.AllowPrivate {
 		if s = strings.TrimSpace(s); s == "" {
 			continue
@@ -109,12 +118,23 @@ func (c *config) check() error {
 		}
 		c.egress.AllowPrivate = append(c.egress.AllowPrivate, p.Masked())
 	}
+	for _, h := range c.AllowHosts {
+		if h = strings.TrimSpace(h); h == "" {
+			continue
+		}
+		if !isHost(h) {
+			errs = append(errs, fmt.Errorf("VERBATIM_ALLOW_HOSTS: %q is not a name such as hooks.example.com or an address", h))
+			continue
+		}
+		c.egress.AllowHosts = append(c.egress.AllowHosts, h)
+	}
 	if c.Proxy != "" {
 		proxy, err := url.Parse(c.Proxy)
-		if err != nil || proxy.Host == "" || proxy.Scheme != "http" && proxy.Scheme != "https" {
+		if err != nil || proxy.Hostname() == "" || proxy.Scheme != "http" && proxy.Scheme != "https" {
+			// Without its value, which may hold a password.
 			errs = append(errs, errors.New("VERBATIM_WEBHOOK_PROXY: must be a URL such as http://proxy:3128"))
 		}
-		c.proxy = proxy
+		c.egress.Proxy = proxy
 	}
 	if c.HistoryMemory < 0 {
 		errs = append(errs, fmt.Errorf("VERBATIM_HISTORY_MEMORY: %d is not a number of bytes", c.HistoryMemory))
@@ -130,6 +150,16 @@ func (c *config) check() error {
 		return &fault{exit: exitUsage, code: "usage", err: err}
 	}
 	return nil
+}
+
+// isHost reports whether s is a host alone: an address, or a name in the letters
+// that are sent to a name server. A wildcard is none, nor is a URL.
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
+		return true
+	}
+	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."
+	return strings.Trim(s, letters) == ""
 }
 
 // folder returns the data folder that Database names.
