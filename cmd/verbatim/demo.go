@@ -50,6 +50,7 @@ func demo(ctx context.Context, sh *shell, args []string) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	cfg.Database = "sqlite:" + dir
 	cfg.AllowPrivate = []string{"127.0.0.0/8", "::1/128"} // the receiver is on this machine
+	cfg.Proxy, cfg.SecretKey, cfg.SecretKeyFile = "", "", ""
 	if err := cfg.check(); err != nil {
 		return err
 	}

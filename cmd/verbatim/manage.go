@@ -22,7 +22,7 @@ func act(
 	do func(c *client, names []string) error,
 ) (err error) {
 	fs := sh.flags(name, strings.Join(wants, " "))
-	cfg, finish, err := loadConfig(sh, fs, "database", "allow-private-networks", "log-level")
+	cfg, finish, err := loadConfig(sh, fs, "database", "secret-key-file", "allow-private-networks", "allow-hosts", "allow-http", "webhook-proxy", "log-level")
 	if err != nil {
 		return err
 	}
