@@ -14,6 +14,9 @@ import (
 const (
 	MaxEventSize  = 4 << 20 // bytes of one event's data: the largest text with every attachment, escaped
 	MaxCommitSize = 1000    // events in one commit; a command decides a handful
+	// KeepKeys is how long a store remembers the key of a command at least: longer
+	// than a client's queue that is stuck over a long weekend tries again.
+	KeepKeys = 7 * 24 * time.Hour
 )
 
 // Errors that callers branch on.
@@ -129,7 +132,7 @@ type Store interface {
 	Head(ctx context.Context) (int64, error)
 
 	// FindCommand returns the command that was committed under that key, or
-	// ErrNotFound.
+	// ErrNotFound. A key is remembered for KeepKeys at least.
 	FindCommand(ctx context.Context, account, key string) (Command, error)
 
 	// LoadSnapshot returns the snapshot of a stream, or ErrNotFound.

@@ -61,6 +61,7 @@ const (
 	listEvents        = "events"
 	listEndpoints     = "endpoints"
 	listDeliveries    = "deliveries"
+	listJobs          = "jobs"
 )
 
 // String returns the cursor as it is handed out.

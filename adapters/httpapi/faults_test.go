@@ -227,7 +227,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 		{name: "limit", method: "GET", path: "/v1/conversations?limit=201", status: 422, code: "invalid_field", location: "query.limit"},
 		{name: "limit zero", method: "GET", path: "/v1/conversations?limit=0", status: 422, code: "invalid_field", location: "query.limit"},
 		{name: "limit that is no number", method: "GET", path: c + "/messages?limit=x", status: 422, code: "invalid_field", location: "query.limit"},
-		{name: "state of deliveries", method: "GET", path: ep + "/deliveries?state=lost", status: 422, code: "invalid_field", location: "query.state"},
+		{name: "state of deliveries", method: "GET", path: ep + "/deliveries?state=lost", status: 422, code: "invalid_field", location: "query.state[0]"},
 		{name: "last event id", method: "GET", path: "/v1/events", status: 422, code: "invalid_field", location: "header.Last-Event-ID", options: []option{header("Last-Event-ID", "x"), header("Accept", "text/event-stream")}},
 		{name: "at_version beyond the end", method: "GET", path: c + "?at_version=3", status: 404, code: "conversation.version_not_found"},
 		{name: "at_version before the start", method: "GET", path: c + "?at_version=0", status: 422, code: "invalid_field", location: "query.at_version"},

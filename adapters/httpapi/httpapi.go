@@ -49,11 +49,30 @@ type ReadModels interface {
 	Endpoints(ctx context.Context, account string, after int64, limit int) ([]projections.EndpointRow, error)
 	// EndpointRow returns an endpoint, also a deleted one, and whether there is one.
 	EndpointRow(ctx context.Context, id string) (projections.EndpointRow, bool, error)
-	// Deliveries returns an endpoint's deliveries in that state ("" for all),
-	// newest first, those before a position and name (0 for the start).
-	Deliveries(ctx context.Context, endpointID string, state webhooks.State, before int64, name string, limit int) ([]webhooks.Delivery, error)
+	// Deliveries returns an endpoint's deliveries that sel means, newest first, those
+	// before a mark (the zero one for the start), and where to go on from, nil at the
+	// end. It looks at a bounded number of them.
+	Deliveries(ctx context.Context, endpointID string, sel webhooks.Selection, before webhooks.Mark, limit int) (
+		[]webhooks.Delivery, *webhooks.Mark, error)
 	// Delivery returns a delivery, its attempts, and whether there is one.
 	Delivery(ctx context.Context, id string) (webhooks.Delivery, []webhooks.Attempt, bool, error)
+	// Redeliver makes a delivery due at once, and reports whether there is one.
+	Redeliver(ctx context.Context, id string, at time.Time) (bool, error)
+	// Cancel ends a delivery that is pending, and reports whether it was.
+	Cancel(ctx context.Context, id, reason string, at time.Time) (bool, error)
+	// AddJob keeps a job that begins to run. If one of its kind runs for its endpoint
+	// it returns that one instead, and false.
+	AddJob(ctx context.Context, j webhooks.Job) (webhooks.Job, bool, error)
+	// Job returns a job, and whether there is one.
+	Job(ctx context.Context, id string) (webhooks.Job, bool, error)
+	// JobByKey returns the last job that was asked for with an idempotency key, and
+	// whether there is one.
+	JobByKey(ctx context.Context, account, key string) (webhooks.Job, bool, error)
+	// Jobs returns an account's jobs, those on an endpoint or ("") on all, newest
+	// first, those before an id ("" for the start).
+	Jobs(ctx context.Context, account, endpointID, before string, limit int) ([]webhooks.Job, error)
+	// CancelJob ends a job that runs, and reports whether it did.
+	CancelJob(ctx context.Context, id string, at time.Time) (bool, error)
 	// Target returns the secrets that still sign, newest first, and the headers
 	// of an endpoint, or webhooks.ErrNoTarget.
 	Target(ctx context.Context, endpointID string) (webhooks.Target, error)
@@ -106,6 +125,11 @@ type Config struct {
 	// CheckURL returns a *domain.FieldError for a URL that webhooks may not be
 	// sent to. Defaults to letting every URL pass.
 	CheckURL func(url string) error
+	// Reload is told of a lane in which a delivery was made pending or cancelled,
+	// after that was committed. Defaults to nobody.
+	Reload func(webhooks.Lane)
+	// JobAdded is told that there is a new job. Defaults to nobody.
+	JobAdded func()
 	// Ready returns why the process cannot serve now, or nil. Defaults to nil.
 	Ready func(ctx context.Context) error
 	// Clock tells the time. Defaults to time.Now.
@@ -148,6 +172,12 @@ func (c *Config) validate() error {
 func (c *Config) setDefaults() {
 	if c.CheckURL == nil {
 		c.CheckURL = func(string) error { return nil }
+	}
+	if c.Reload == nil {
+		c.Reload = func(webhooks.Lane) {}
+	}
+	if c.JobAdded == nil {
+		c.JobAdded = func() {}
 	}
 	if c.Ready == nil {
 		c.Ready = func(context.Context) error { return nil }
@@ -215,6 +245,7 @@ func (s *Server) routes() {
 	s.eventRoutes()
 	s.endpointRoutes()
 	s.deliveryRoutes()
+	s.jobRoutes()
 	s.dialectRoutes()
 	s.operatorRoutes()
 	s.healthRoutes()

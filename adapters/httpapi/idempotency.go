@@ -90,3 +90,31 @@ func (s *Server) wasDone(ctx context.Context, c *call) (bool, error) {
 	}
 	return err == nil, err
 }
+
+// once does something that is no event, and remembers the call's key behind it.
+// again says that the key was remembered from before, and that nothing was done.
+// Should the process end in between, a repeated request does it twice: what is
+// done here must bear that.
+func (s *Server) once(ctx context.Context, do func() error) (again bool, err error) {
+	c := callOf(ctx)
+	if c.key == nil {
+		return false, do()
+	}
+	known, err := s.cfg.Log.FindCommand(ctx, c.account, c.key.Name)
+	switch {
+	case err == nil && known.Key.Fingerprint != c.key.Fingerprint:
+		return false, eventstore.ErrKeyReused
+	case err == nil:
+		return true, nil
+	case !errors.Is(err, eventstore.ErrNotFound):
+		return false, err
+	}
+	if err := do(); err != nil {
+		return false, err
+	}
+	_, err = s.cfg.Log.Append(ctx, eventstore.Commit{Account: c.account, Metadata: c.meta, Key: c.key})
+	if errors.Is(err, eventstore.ErrKeyUsed) {
+		err = nil // by another process, a moment ago
+	}
+	return false, err
+}

@@ -167,7 +167,7 @@ func commonParameters() map[string]*huma.Param {
 		"IdempotencyKey": {
 			Name: headerIdempotencyKey, In: "header", Schema: text, Example: "7f9c2ba4-e88f-4a27-95cc",
 			Description: "Makes the write safe to repeat: the same key and request get the first answer again, with " +
-				"Idempotency-Replayed. 1 to 255 visible ASCII characters.",
+				"Idempotency-Replayed. It is remembered for a week. 1 to 255 visible ASCII characters.",
 		},
 		"IfMatch": {
 			Name: "If-Match", In: "header", Schema: text, Example: `"7"`,

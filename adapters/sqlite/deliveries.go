@@ -51,15 +51,20 @@ func (s *Store) deliveries(ctx context.Context, query string, args ...any) ([]we
 	return out, err
 }
 
+const (
+	nextHead = "SELECT " + deliveryColumns + ` FROM deliveries INDEXED BY deliveries_pending
+		WHERE state = 'pending' AND (endpoint, lane) > (?, ?) ORDER BY endpoint, lane, position, name LIMIT 1`
+	oldestOfLane = "SELECT " + deliveryColumns + ` FROM deliveries INDEXED BY deliveries_pending
+		WHERE state = 'pending' AND endpoint = ? AND lane = ? ORDER BY position, name LIMIT ?`
+)
+
 // Heads returns the oldest pending delivery of each lane; see webhooks.Queue.
 // It hops through the index from lane to lane: a lane costs one look, however
 // long it is.
 func (s *Store) Heads(ctx context.Context, after webhooks.Lane, limit int) ([]webhooks.Delivery, error) {
 	var heads []webhooks.Delivery
 	for len(heads) < limit {
-		head, err := s.deliveries(ctx, "SELECT "+deliveryColumns+` FROM deliveries INDEXED BY deliveries_pending
-			WHERE state = 'pending' AND (endpoint, lane) > (?, ?) ORDER BY endpoint, lane, position, name LIMIT 1`,
-			after.EndpointID, after.Key)
+		head, err := s.deliveries(ctx, nextHead, after.EndpointID, after.Key)
 		if err != nil || len(head) == 0 {
 			return heads, err
 		}
@@ -71,9 +76,7 @@ func (s *Store) Heads(ctx context.Context, after webhooks.Lane, limit int) ([]we
 
 // Next returns the pending deliveries of a lane, oldest first.
 func (s *Store) Next(ctx context.Context, lane webhooks.Lane, limit int) ([]webhooks.Delivery, error) {
-	return s.deliveries(ctx, "SELECT "+deliveryColumns+` FROM deliveries INDEXED BY deliveries_pending
-		WHERE state = 'pending' AND endpoint = ? AND lane = ? ORDER BY position, name LIMIT ?`,
-		lane.EndpointID, lane.Key, limit)
+	return s.deliveries(ctx, oldestOfLane, lane.EndpointID, lane.Key, limit)
 }
 
 // Record commits attempts and the states they lead to; see webhooks.Queue.
@@ -130,12 +133,17 @@ func fromMicrosOrZero(n int64) time.Time {
 	return fromMicros(n)
 }
 
+const (
+	redeliver = `UPDATE deliveries SET state = 'pending', reason = '', spent = attempts, due_at = ?, ended_at = NULL, digest = NULL
+		WHERE id = ?`
+	cancelPending = "UPDATE deliveries SET state = 'cancelled', reason = ?, ended_at = ? WHERE id = ? AND state = 'pending'"
+)
+
 // Redeliver makes a delivery due at once, whatever became of it, and reports
 // whether there is one.
 func (s *Store) Redeliver(ctx context.Context, id string, at time.Time) (found bool, err error) {
 	err = s.write1(ctx, func(t *tx) error {
-		n, err := t.exec(`UPDATE deliveries SET state = 'pending', reason = '', spent = attempts, due_at = ?, ended_at = NULL, digest = NULL
-			WHERE id = ?`, micros(at), id)
+		n, err := t.exec(redeliver, micros(at), id)
 		found = n > 0
 		return err
 	})
@@ -145,8 +153,7 @@ func (s *Store) Redeliver(ctx context.Context, id string, at time.Time) (found b
 // Cancel ends a delivery that is pending, and reports whether it was.
 func (s *Store) Cancel(ctx context.Context, id, reason string, at time.Time) (done bool, err error) {
 	err = s.write1(ctx, func(t *tx) error {
-		n, err := t.exec("UPDATE deliveries SET state = 'cancelled', reason = ?, ended_at = ? WHERE id = ? AND state = 'pending'",
-			reason, micros(at), id)
+		n, err := t.exec(cancelPending, reason, micros(at), id)
 		done = n > 0
 		return err
 	})
@@ -261,19 +268,4 @@ func (s *Store) Delivery(ctx context.Context, id string) (webhooks.Delivery, []w
 		return nil
 	})
 	return d, attempts, true, err
-}
-
-// Deliveries returns an endpoint's deliveries in that state ("" for all),
-// newest first, those before a position and name, at most limit.
-func (s *Store) Deliveries(
-	ctx context.Context, endpointID string, state webhooks.State, before int64, name string, limit int,
-) ([]webhooks.Delivery, error) {
-	query, args := "SELECT "+deliveryColumns+" FROM deliveries WHERE endpoint = ?", []any{endpointID}
-	if before > 0 {
-		query, args = query+" AND (position, name) < (?, ?)", append(args, before, name)
-	}
-	if state != "" {
-		query, args = query+" AND state = ?", append(args, string(state))
-	}
-	return s.deliveries(ctx, query+" ORDER BY position DESC, name DESC LIMIT ?", append(args, limit)...)
 }

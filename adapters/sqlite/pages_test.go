@@ -522,7 +522,11 @@ func TestDeliveries(t *testing.T) {
 
 	page := func(state webhooks.State, before int64, name string, limit int, want ...webhooks.Delivery) {
 		t.Helper()
-		got, err := s.Deliveries(ctx, "ep-1", state, before, name, limit)
+		var sel webhooks.Selection
+		if state != "" {
+			sel.States = []webhooks.State{state}
+		}
+		got, _, err := s.Deliveries(ctx, "ep-1", sel, webhooks.Mark{Position: before, Name: name}, limit)
 		same(fmt.Sprintf("%q before %d %s", state, before, name), got, err, want...)
 	}
 	page("", 0, "", 3, a4, b2, a3)

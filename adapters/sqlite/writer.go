@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	sqlite3 "github.com/mattn/go-sqlite3"
 
@@ -365,8 +366,8 @@ func (w *writer) remember(c *eventstore.Commit, count int64) (taken bool, err er
 		stream, version = c.Appends[n-1].Stream, c.Appends[n-1].Expected+int64(len(c.Appends[n-1].Events))
 	}
 	changed, err := w.tx.exec(
-		"INSERT INTO commands (account, key, fingerprint, stream, first, last, version) VALUES (?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
-		c.Account, c.Key.Name, c.Key.Fingerprint[:], stream, first, last, version)
+		"INSERT INTO commands (account, key, fingerprint, stream, first, last, version, time) VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+		c.Account, c.Key.Name, c.Key.Fingerprint[:], stream, first, last, version, micros(time.Now()))
 	return changed == 0, err
 }
 

@@ -54,7 +54,9 @@ type app struct {
 	subscription *messaging.Subscription
 	dispatcher   *webhooks.Dispatcher
 	expirer      *projections.Expirer
-	typing       chan struct{} // one slot: somebody began or stopped typing
+	jobs         *webhooks.Jobs
+	janitor      *webhooks.Janitor // may be nil
+	typing       chan struct{}     // one slot: somebody began or stopped typing
 	api          *httpapi.Server
 	token        string // lets whoever may read the data folder act as its operator
 	firstKey     string // of a new data folder, to be shown once
@@ -96,6 +98,8 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	a.dispatcher = webhooks.NewDispatcher(a.store, transcripts,
 		httpsender.New(httpsender.Config{Egress: cfg.egress}), time.Now,
 		webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log})
+	a.jobs = webhooks.NewJobs(a.store, a.dispatcher.Reload, time.Now, log)
+	a.janitor = webhooks.NewJanitor(a.store, cfg.keeping(), time.Now, log)
 	group := projections.NewGroup(a.store, codec, a.store, time.Now, log,
 		projections.NewInbox(a.store),
 		projections.NewTyping(a.wakeExpirer),
@@ -126,6 +130,8 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		Key:       access{a.store}.Key,
 		AdminKeys: []string{cfg.AdminKey, a.token},
 		CheckURL:  cfg.egress.Check,
+		Reload:    a.dispatcher.Reload,
+		JobAdded:  a.jobs.Ring,
 		Ready:     a.store.Ping,
 		Version:   Version,
 		Logger:    log,
@@ -184,6 +190,10 @@ func (a *app) run(ctx context.Context) error {
 	parts.Go(func() error { return named("projections", a.subscription.Run(failed)) })
 	parts.Go(func() error { return named("dispatcher", a.dispatcher.Run(failed)) })
 	parts.Go(func() error { a.expire(failed); return nil })
+	parts.Go(func() error { a.steps(failed, "jobs", a.jobs.Rung(), a.jobs.Step); return nil })
+	if a.janitor != nil {
+		parts.Go(func() error { a.steps(failed, "janitor", nil, a.janitor.Step); return nil })
+	}
 	parts.Go(func() error {
 		if err := server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
 			return named("http", err)

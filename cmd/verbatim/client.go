@@ -51,6 +51,7 @@ func connect(ctx context.Context, sh *shell, cfg *config, account string) (c *cl
 	if err != nil {
 		return nil, nil, err
 	}
+	app.janitor = nil // how long things are kept is for whoever serves to say
 	c.base, c.token = "http://"+listener.Addr().String(), app.token
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)

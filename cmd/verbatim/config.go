@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/caarlos0/env/v11"
 
@@ -31,7 +32,12 @@ type config struct {
 	HistoryMemory int      `env:"VERBATIM_HISTORY_MEMORY" envDefault:"67108864" flag:"history-memory" desc:"Bytes of conversations kept in memory, ready for their next webhook. Those used longest ago go first and are read from the log again."`
 	LogLevel      string   `env:"VERBATIM_LOG_LEVEL" envDefault:"info" flag:"log-level" desc:"debug, info, warn or error."`
 	LogFormat     string   `env:"VERBATIM_LOG_FORMAT" envDefault:"text" flag:"log-format" desc:"text or json; logs go to standard error."`
-	egress        httpsender.Egress
+
+	KeepDeliveries time.Duration `env:"VERBATIM_KEEP_DELIVERIES" envDefault:"720h" flag:"keep-deliveries" desc:"How long deliveries that have ended are kept with their attempts, 720h being 30 days; 0 is for ever. With them goes the digest of what was sent: what is gone cannot be verified, sent again or listed. The conversation itself stays in the log."`
+	KeepPending    time.Duration `env:"VERBATIM_KEEP_PENDING" envDefault:"720h" flag:"keep-pending" desc:"How long deliveries wait for an endpoint that is disabled, and has not been changed, before they are cancelled; 0 is for ever. Those of enabled endpoints are never touched."`
+	KeepCount      int           `env:"VERBATIM_KEEP_PENDING_COUNT" envDefault:"1000000" flag:"keep-pending-count" desc:"How many deliveries wait for an endpoint that is disabled; of more the oldest are cancelled. 0 is any number."`
+
+	egress httpsender.Egress
 }
 
 // setting is one field of config as its tags describe it.
@@ -81,6 +87,8 @@ func loadConfig(sh *shell, fs *flag.FlagSet, only ...string) (c *config, finish 
 			fs.BoolVar(to, s.flag, *to, usage)
 		case *int:
 			fs.IntVar(to, s.flag, *to, usage)
+		case *time.Duration:
+			fs.DurationVar(to, s.flag, *to, usage)
 		case *[]string:
 			fs.Func(s.flag, usage, func(v string) error {
 				*to = strings.Split(v, ",")
@@ -138,6 +146,17 @@ func (c *config) check() error {
 	}
 	if c.HistoryMemory < 0 {
 		errs = append(errs, fmt.Errorf("VERBATIM_HISTORY_MEMORY: %d is not a number of bytes", c.HistoryMemory))
+	}
+	for _, keep := range []struct {
+		variable string
+		value    time.Duration
+	}{{"VERBATIM_KEEP_DELIVERIES", c.KeepDeliveries}, {"VERBATIM_KEEP_PENDING", c.KeepPending}} {
+		if keep.value < 0 {
+			errs = append(errs, fmt.Errorf("%s: %s is in the past", keep.variable, keep.value))
+		}
+	}
+	if c.KeepCount < 0 {
+		errs = append(errs, fmt.Errorf("VERBATIM_KEEP_PENDING_COUNT: %d is not a number of deliveries", c.KeepCount))
 	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {

@@ -68,12 +68,14 @@ type endpointView struct {
 }
 
 func endpoints(ctx context.Context, sh *shell, args []string) error {
-	what, rest, err := choose("endpoints", args, "list", "show", "create", "update", "rotate-secret", "enable", "disable", "delete")
+	what, rest, err := choose("endpoints", args, "list", "show", "create", "update", "rotate-secret", "enable", "disable", "retry-failed", "delete")
 	if err != nil {
 		return err
 	}
 	name := "endpoints " + what
 	switch what {
+	case "retry-failed":
+		return retryFailed(ctx, sh, rest)
 	case "list":
 		return act(ctx, sh, name, rest, nil, nil, func(c *client, _ []string) error {
 			list, err := listAll[json.RawMessage](ctx, c, "/v1/endpoints")

@@ -31,6 +31,10 @@ type Subject interface {
 	Redeliver(ctx context.Context, id string, at time.Time) (bool, error)
 	// Cancel ends a delivery that is pending, and reports whether it was.
 	Cancel(ctx context.Context, id, reason string, at time.Time) (bool, error)
+	// PruneDeliveries, Crowded and CancelWaiting are those of webhooks.RecordKeeper.
+	PruneDeliveries(ctx context.Context, before time.Time, rows int) (int, error)
+	Crowded(ctx context.Context, endpointID string, keep int) (webhooks.Mark, bool, error)
+	CancelWaiting(ctx context.Context, endpointID string, w webhooks.Waiting, reason string, at time.Time) (webhooks.Mark, int, error)
 	// Delivery returns a delivery as it is now.
 	Delivery(ctx context.Context, id string) (webhooks.Delivery, error)
 	// Attempts returns the attempts of a delivery in order.
@@ -218,6 +222,83 @@ func (q *Queue) Cancel(_ context.Context, id, reason string, at time.Time) (bool
 	q.deliveries[id] = d
 	q.dequeue(d)
 	return true, nil
+}
+
+// PruneDeliveries removes deliveries that ended before then, with their attempts,
+// oldest first.
+func (q *Queue) PruneDeliveries(_ context.Context, before time.Time, rows int) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var old []webhooks.Delivery
+	for _, d := range q.deliveries {
+		if d.EndedAt != nil && d.EndedAt.Before(before) {
+			old = append(old, d)
+		}
+	}
+	slices.SortFunc(old, func(a, b webhooks.Delivery) int {
+		return cmp.Or(a.EndedAt.Compare(*b.EndedAt), strings.Compare(a.ID, b.ID))
+	})
+	n := 0
+	for _, d := range old {
+		if rows -= 1 + d.Attempts; rows < 0 && n > 0 {
+			break
+		}
+		delete(q.deliveries, d.ID)
+		delete(q.attempts, d.ID)
+		n++
+	}
+	return n, nil
+}
+
+// waiting returns the pending deliveries of an endpoint, oldest first.
+func (q *Queue) waiting(endpointID string) []webhooks.Delivery {
+	var ds []webhooks.Delivery
+	for _, d := range q.deliveries {
+		if d.EndpointID == endpointID && d.State == webhooks.Pending {
+			ds = append(ds, d)
+		}
+	}
+	slices.SortFunc(ds, func(a, b webhooks.Delivery) int { return webhooks.MarkOf(&a).Compare(webhooks.MarkOf(&b)) })
+	return ds
+}
+
+// Crowded returns the newest pending delivery that has keep others behind it.
+func (q *Queue) Crowded(_ context.Context, endpointID string, keep int) (webhooks.Mark, bool, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	ds := q.waiting(endpointID)
+	if len(ds) <= keep {
+		return webhooks.Mark{}, false, nil
+	}
+	return webhooks.MarkOf(&ds[len(ds)-1-keep]), true, nil
+}
+
+// CancelWaiting cancels deliveries that wait for a disabled endpoint.
+func (q *Queue) CancelWaiting(
+	_ context.Context, endpointID string, w webhooks.Waiting, reason string, at time.Time,
+) (last webhooks.Mark, cancelled int, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	last = w.After
+	if !q.targets[endpointID].Disabled {
+		return last, 0, nil
+	}
+	looked := 0
+	for _, d := range q.waiting(endpointID) {
+		m := webhooks.MarkOf(&d)
+		if m.Compare(w.After) <= 0 || w.UpTo != nil && m.Compare(*w.UpTo) > 0 || looked == w.Limit {
+			continue
+		}
+		last, looked = m, looked+1
+		if !w.Before.IsZero() && !d.WaitingSince().Before(w.Before) {
+			continue
+		}
+		d.State, d.Reason, d.EndedAt = webhooks.Cancelled, reason, &at
+		q.deliveries[d.ID] = d
+		q.dequeue(d)
+		cancelled++
+	}
+	return last, cancelled, nil
 }
 
 // SetTarget registers an endpoint or changes it.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +37,8 @@ func QueueSuite(t *testing.T, open func(t *testing.T) Subject) {
 		{"a cancelled delivery has no attempt", testCancel},
 		{"a redelivery is due at once, in its place, with a whole schedule", testRedeliver},
 		{"what is cancelled by hand has ended", testCancelByHand},
+		{"what ended long ago goes, oldest first", testPrune},
+		{"what waits for a disabled endpoint is bounded", testCancelWaiting},
 		{"a delivery without order is a lane of its own", testUnordered},
 		{"an endpoint's health is that of its last attempt", testHealth},
 		{"a target is what was registered", testTarget},
@@ -345,8 +348,8 @@ func testRedeliver(t *testing.T, q Subject) {
 	t.Helper()
 	a, b := Planned(Endpoint(1), Stream(1), 1, 1, "a"), Planned(Endpoint(1), Stream(1), 2, 2, "a")
 	plan(t, q, a, b)
-	first, second := reportOf(a, webhooks.Outcome{Status: 500}, Day()), webhooks.Report{}
-	second = reportOf(first.Delivery, webhooks.Outcome{Status: 200}, Day().Add(time.Hour))
+	first := reportOf(a, webhooks.Outcome{Status: 500}, Day())
+	second := reportOf(first.Delivery, webhooks.Outcome{Status: 200}, Day().Add(time.Hour))
 	record(t, q, first)
 	record(t, q, second)
 	equal(t, "head", heads(t, q, webhooks.Lane{}, 10), []webhooks.Delivery{b})
@@ -387,6 +390,127 @@ func testCancelByHand(t *testing.T, q Subject) {
 	want.State, want.Reason, want.EndedAt = webhooks.Cancelled, webhooks.ReasonAsked, &at
 	equal(t, "a", delivery(t, q, a.ID), want)
 	equal(t, "heads", heads(t, q, webhooks.Lane{}, 10), []webhooks.Delivery(nil))
+}
+
+func testPrune(t *testing.T, q Subject) {
+	t.Helper()
+	// Each ends an hour after the one before, at its second attempt.
+	var ds []webhooks.Delivery
+	for i := range 5 {
+		d := Planned(Endpoint(1), Stream(i), int64(10-i), 1, "a")
+		plan(t, q, d)
+		at := Day().Add(time.Duration(i) * time.Hour)
+		first := reportOf(d, webhooks.Outcome{Status: 500}, at)
+		second := reportOf(first.Delivery, webhooks.Outcome{Status: 200}, at)
+		record(t, q, first)
+		record(t, q, second)
+		ds = append(ds, second.Delivery)
+	}
+	waits := Planned(Endpoint(1), Stream(9), 1, 1, "a")
+	plan(t, q, waits)
+	prune := func(before time.Duration, rows, want int) {
+		t.Helper()
+		got, err := q.PruneDeliveries(t.Context(), Day().Add(before), rows)
+		if err != nil || got != want {
+			t.Fatalf("pruned %d, %v; want %d", got, err, want)
+		}
+	}
+	gone := func(ids ...int) {
+		t.Helper()
+		for i := range ds {
+			_, err := q.Delivery(t.Context(), ds[i].ID)
+			if got, want := err != nil, slices.Contains(ids, i); got != want {
+				t.Errorf("%d is gone: %t, want %t", i, got, want)
+			}
+		}
+	}
+	prune(0, 100, 0) // before, not at
+	prune(150*time.Minute, 6, 2)
+	gone(0, 1)
+	prune(150*time.Minute, 1, 1) // one, however many attempts it has
+	gone(0, 1, 2)
+	prune(150*time.Minute, 6, 0)
+	if got := attempts(t, q, ds[0].ID); len(got) > 0 {
+		t.Errorf("attempts of nothing: %v", got)
+	}
+	equal(t, "attempts of the others", len(attempts(t, q, ds[3].ID)), 2)
+	// One that is redelivered has not ended.
+	redeliver(t, q, ds[3].ID, Day())
+	prune(24*time.Hour, 100, 1)
+	gone(0, 1, 2, 4)
+	equal(t, "what waits stays", delivery(t, q, waits.ID), waits)
+}
+
+func testCancelWaiting(t *testing.T, q Subject) {
+	t.Helper()
+	const n = 10
+	var ds []webhooks.Delivery
+	for i := range n {
+		d := Planned(Endpoint(1), Stream(i%3), int64(i+1), 1, "a")
+		d.CreatedAt = Day().Add(time.Duration(i) * time.Hour)
+		d.DueAt = d.CreatedAt
+		ds = append(ds, d)
+	}
+	plan(t, q, ds...)
+	plan(t, q, Planned(Endpoint(2), Stream(1), 1, 1, "a"))
+	target := TargetOf("https://example.com/")
+	at := Day().Add(100 * time.Hour)
+	cancel := func(w webhooks.Waiting, reason string, last int64, cancelled int) {
+		t.Helper()
+		m, got, err := q.CancelWaiting(t.Context(), Endpoint(1), w, reason, at)
+		if err != nil || m.Position != last || got != cancelled {
+			t.Fatalf("looked up to %d, cancelled %d, %v; want %d and %d", m.Position, got, err, last, cancelled)
+		}
+	}
+	set := func(disabled bool) {
+		t.Helper()
+		target.Disabled = disabled
+		if err := q.SetTarget(t.Context(), Endpoint(1), target); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(false)
+	cancel(webhooks.Waiting{Limit: n}, webhooks.ReasonExpired, 0, 0) // it is not disabled
+	set(true)
+
+	// What was redelivered waits anew; what stands still has waited since it was made.
+	redeliver(t, q, ds[1].ID, at)
+	still := reportOf(ds[0], webhooks.Outcome{Status: 500}, Day())
+	still.Delivery.DueAt = webhooks.Never()
+	record(t, q, still)
+	w := webhooks.Waiting{Before: Day().Add(4 * time.Hour), Limit: 3}
+	cancel(w, webhooks.ReasonExpired, 3, 2)
+	w.After = webhooks.Mark{Position: 3, Name: "a"}
+	cancel(w, webhooks.ReasonExpired, 6, 1)
+	want := ds[2]
+	want.State, want.Reason, want.EndedAt = webhooks.Cancelled, webhooks.ReasonExpired, &at
+	equal(t, "expired", delivery(t, q, ds[2].ID), want)
+	equal(t, "at its time", delivery(t, q, ds[4].ID), ds[4])
+
+	// Seven are left: 2 and 5 to 10.
+	crowded := func(keep int, want int64) {
+		t.Helper()
+		m, found, err := q.Crowded(t.Context(), Endpoint(1), keep)
+		if err != nil || found != (want > 0) || m.Position != want {
+			t.Fatalf("crowded: %v %t, %v; want %d", m, found, err, want)
+		}
+	}
+	crowded(7, 0)
+	crowded(6, 2)
+	crowded(4, 6)
+	upTo := webhooks.Mark{Position: 6, Name: "a"}
+	cancel(webhooks.Waiting{UpTo: &upTo, Limit: 2}, webhooks.ReasonCrowded, 5, 2)
+	cancel(webhooks.Waiting{UpTo: &upTo, Limit: 2}, webhooks.ReasonCrowded, 6, 1)
+	cancel(webhooks.Waiting{UpTo: &upTo, Limit: 2}, webhooks.ReasonCrowded, 0, 0)
+	var left []int64
+	for i := range 3 {
+		for _, d := range next(t, q, webhooks.Lane{EndpointID: Endpoint(1), Key: Stream(i)}, n) {
+			left = append(left, d.Position)
+		}
+	}
+	slices.Sort(left)
+	equal(t, "left", left, []int64{7, 8, 9, 10})
+	equal(t, "of others nothing", len(heads(t, q, webhooks.Lane{EndpointID: Endpoint(2)}, n)), 1)
 }
 
 func testUnordered(t *testing.T, q Subject) {

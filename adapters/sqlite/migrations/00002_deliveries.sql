@@ -22,3 +22,40 @@ CREATE TABLE endpoint_health (
   breaks        INTEGER NOT NULL,
   open_until    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- An endpoint's deliveries are listed by state, a state in order of position;
+-- a list of several merges them. created_at comes along to be looked at without
+-- the row.
+DROP INDEX deliveries_endpoint;
+CREATE INDEX deliveries_state ON deliveries (endpoint, state, position, name, created_at);
+-- What has ended goes in the order in which it did.
+CREATE INDEX deliveries_ended ON deliveries (ended_at) WHERE ended_at IS NOT NULL;
+
+-- Work on many deliveries, and how far it has got.
+CREATE TABLE jobs (
+  id         TEXT    NOT NULL PRIMARY KEY, -- ascends in time
+  kind       TEXT    NOT NULL,
+  endpoint   TEXT    NOT NULL,
+  account    TEXT    NOT NULL,
+  key        TEXT    NOT NULL, -- idempotency key, or empty
+  selection  TEXT    NOT NULL, -- JSON
+  state      TEXT    NOT NULL,
+  error      TEXT    NOT NULL DEFAULT '',
+  total      INTEGER,
+  done       INTEGER NOT NULL DEFAULT 0,
+  position   INTEGER NOT NULL DEFAULT 0,
+  name       TEXT    NOT NULL DEFAULT '',
+  created_at INTEGER NOT NULL,
+  ended_at   INTEGER
+) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX jobs_running ON jobs (endpoint, kind) WHERE state = 'running';
+CREATE INDEX jobs_endpoint ON jobs (endpoint, id);
+CREATE INDEX jobs_account ON jobs (account, id);
+CREATE INDEX jobs_key ON jobs (account, key) WHERE key <> '';
+
+-- Idempotency keys are forgotten in time: when each was used. Those there were
+-- before are as old as their events.
+ALTER TABLE commands ADD COLUMN time INTEGER NOT NULL DEFAULT 0;
+UPDATE commands SET time = coalesce((SELECT time FROM events WHERE position = first),
+  CAST(strftime('%s', 'now') AS INTEGER) * 1000000);
+CREATE INDEX commands_time ON commands (time);
