@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -63,14 +64,31 @@ func (p *Endpoints) Project(_ context.Context, f webhooks.Fact, rows *Rows) erro
 	}
 	row = row.Evolve(f, e)
 	p.known[f.Stream] = row
-	p.touched = append(p.touched, row.ID)
+	if !isNote(e) {
+		p.touched = append(p.touched, row.ID)
+	}
 	rows.Endpoints[row.ID] = row
 	return nil
 }
 
+// isNote reports whether e only says what came of deliveries: the endpoint is as
+// it was, and is sent what it was sent before.
+func isNote(e endpoint.Event) bool {
+	switch e.(type) {
+	case endpoint.Failing, endpoint.Recovered, endpoint.Exhausted:
+		return true
+	default:
+		return false
+	}
+}
+
 // Evolve returns the row after the fact e that f records: the endpoint as of it.
 func (row EndpointRow) Evolve(f webhooks.Fact, e endpoint.Event) EndpointRow {
-	row.Version, row.UpdatedAt = f.Version, f.Time
+	row.Version = f.Version
+	if isNote(e) {
+		return row
+	}
+	row.UpdatedAt = f.Time
 	switch e := e.(type) {
 	case endpoint.Registered:
 		_, id := splitStream(f)
@@ -85,9 +103,9 @@ func (row EndpointRow) Evolve(f webhooks.Fact, e endpoint.Event) EndpointRow {
 		row.Settings = e.Settings
 	case endpoint.SecretRotated:
 	case endpoint.Disabled:
-		row.Disabled, row.Reason = true, e.Reason
+		row.Disabled, row.Reason, row.Cause = true, e.Reason, cmp.Or(e.Cause, endpoint.ByHand)
 	case endpoint.Enabled:
-		row.Disabled, row.Reason = false, ""
+		row.Disabled, row.Reason, row.Cause, row.EnabledAt = false, "", "", f.Time
 	case endpoint.Deleted:
 		row.Deleted = true
 	default:

@@ -118,7 +118,7 @@ func TestBodiesAreCloudEvents(t *testing.T) {
 			t.Errorf("%s: partition %q, subject %q", r.Name, attributes["partitionkey"], attributes["subject"])
 		}
 	}
-	if sequence != "00000000000000000037" {
+	if sequence != "00000000000000000046" {
 		t.Errorf("the last sequence is %s", sequence)
 	}
 }
