@@ -57,6 +57,8 @@ type ReadModels interface {
 	// Target returns the secrets that still sign, newest first, and the headers
 	// of an endpoint, or webhooks.ErrNoTarget.
 	Target(ctx context.Context, endpointID string) (webhooks.Target, error)
+	// Health returns how an endpoint has answered of late.
+	Health(ctx context.Context, endpointID string) (webhooks.Health, error)
 	// AddSecret makes a secret the endpoint's newest; the one before it still
 	// signs until previousUntil.
 	AddSecret(ctx context.Context, endpointID, secret string, at, previousUntil time.Time) error
@@ -96,6 +98,7 @@ type Config struct {
 	Projected   Projected
 	Dialects    *webhooks.Dialects
 	Codec       *eventstore.Codec
+	Tester      Tester
 
 	// Key returns a key by its id, and whether there is one.
 	Key func(ctx context.Context, id string) (Key, bool, error)
@@ -136,6 +139,7 @@ func (c *Config) validate() error {
 		{"Projected", c.Projected == nil},
 		{"Dialects", c.Dialects == nil},
 		{"Codec", c.Codec == nil},
+		{"Tester", c.Tester == nil},
 		{"Key", c.Key == nil},
 	} {
 		if f.missing {

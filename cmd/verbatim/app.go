@@ -122,7 +122,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 				Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
 			}),
 		Log: a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Access: access{a.store},
-		Projected: group, Dialects: dialects, Codec: codec,
+		Projected: group, Dialects: dialects, Codec: codec, Tester: a.dispatcher,
 		Key:       access{a.store}.Key,
 		AdminKeys: []string{cfg.AdminKey, a.token},
 		CheckURL:  cfg.egress.Check,
