@@ -670,7 +670,7 @@ func (g *rig) drawLog(t *rapid.T, steady bool) {
 				endpoint.Disabled{Reason: "gone"},
 				endpoint.Enabled{},
 				endpoint.SecretRotated{PreviousUntil: noon},
-				endpoint.Failing{Since: noon, Failures: 10},
+				endpoint.Failing{Since: noon},
 				endpoint.Recovered{Since: noon},
 				endpoint.Exhausted{DeliveryID: "d", Attempts: 12},
 				endpoint.Deleted{},

@@ -317,7 +317,7 @@ func TestEndpointsThatFail(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	say(endpoint.NoteFailing{Since: time.Now(), Failures: 10})
+	say(endpoint.NoteFailing{Since: time.Now()})
 	for i := range 3 {
 		say(endpoint.NoteExhausted{DeliveryID: "d", Attempts: i + 1, Reason: webhooks.ReasonExhausted})
 	}

@@ -88,8 +88,7 @@ type Enabled struct{}
 // Failing says that attempt after attempt has failed, so that the endpoint is
 // left alone and only asked from time to time whether it is back.
 type Failing struct {
-	Since    time.Time `json:"since"`    // the first of the failures in a row
-	Failures int       `json:"failures"` // how many there were until then
+	Since time.Time `json:"since"` // the first of the failures in a row
 	Outcome
 }
 

@@ -531,9 +531,9 @@ func TestDisableAndEnable(t *testing.T) {
 // begins anew, and while it is disabled nothing is said of how it is.
 func TestHealth(t *testing.T) {
 	t.Parallel()
-	failing := endpoint.Failing{Since: noon, Failures: 10, Outcome: endpoint.Outcome{Status: 503}}
+	failing := endpoint.Failing{Since: noon, Outcome: endpoint.Outcome{Status: 503}}
 	recovered := endpoint.Recovered{Since: noon}
-	later := endpoint.NoteFailing{Since: noon.Add(time.Hour), Failures: 10, Outcome: endpoint.Outcome{Fault: "dns"}}
+	later := endpoint.NoteFailing{Since: noon.Add(time.Hour), Outcome: endpoint.Outcome{Fault: "dns"}}
 	given(t, registered).when(endpoint.NoteFailing(failing)).then(failing)
 	given(t, registered, failing).when(endpoint.NoteFailing(failing)).thenNothing()
 	given(t, registered, failing).when(later).thenNothing()
@@ -568,11 +568,11 @@ func TestExhausted(t *testing.T) {
 func TestHealthIsStoredUnderItsNames(t *testing.T) {
 	t.Parallel()
 	for want, e := range map[string]endpoint.Event{
-		`{"reason":"r","cause":"manual"}`: endpoint.Disabled{Reason: "r", Cause: endpoint.ByHand},
-		`{"cause":"gone"}`:                endpoint.Disabled{Cause: endpoint.ReceiverGone},
-		`{"cause":"failing"}`:             endpoint.Disabled{Cause: endpoint.ReceiverFailed},
-		`{"since":"2026-03-02T12:00:00Z","failures":10,"status":503}`: endpoint.Failing{Since: noon, Failures: 10, Outcome: endpoint.Outcome{Status: 503}},
-		`{"since":"2026-03-02T12:00:00Z"}`:                            endpoint.Recovered{Since: noon},
+		`{"reason":"r","cause":"manual"}`:               endpoint.Disabled{Reason: "r", Cause: endpoint.ByHand},
+		`{"cause":"gone"}`:                              endpoint.Disabled{Cause: endpoint.ReceiverGone},
+		`{"cause":"failing"}`:                           endpoint.Disabled{Cause: endpoint.ReceiverFailed},
+		`{"since":"2026-03-02T12:00:00Z","status":503}`: endpoint.Failing{Since: noon, Outcome: endpoint.Outcome{Status: 503}},
+		`{"since":"2026-03-02T12:00:00Z"}`:              endpoint.Recovered{Since: noon},
 		`{"delivery_id":"d","event":"e","stream":"s","attempts":1,"reason":"r","fault":"dns"}`: endpoint.Exhausted{
 			DeliveryID: "d", Event: "e", Stream: "s", Attempts: 1, Reason: "r", Outcome: endpoint.Outcome{Fault: "dns"},
 		},

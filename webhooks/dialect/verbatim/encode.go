@@ -453,7 +453,6 @@ func (o *object) endpointFact(e endpoint.Event) {
 		o.someText("cause", string(e.Cause))
 	case endpoint.Failing:
 		o.time("since", e.Since)
-		o.number("failures", int64(e.Failures))
 		o.outcome(e.Outcome)
 	case endpoint.Recovered:
 		o.time("since", e.Since)

@@ -209,10 +209,7 @@ func descriptions() []description {
 				endpoint.ByHand, endpoint.ReceiverGone, endpoint.ReceiverFailed))),
 		ofEndpoint("endpoint.enabled", "Deliveries to another endpoint flow again."),
 		ofEndpoint("endpoint.failing", "Attempt after attempt to another endpoint fails; it is asked from time to time whether it is back.",
-			append([]shape.Member{
-				shape.Has("since", moment("The first of the failures in a row.")),
-				shape.Has("failures", shape.Int("How many there were.")),
-			}, outcome...)...),
+			append([]shape.Member{shape.Has("since", moment("The first of the failures in a row."))}, outcome...)...),
 		ofEndpoint("endpoint.recovered", "Another endpoint that was failing takes deliveries again.",
 			shape.Has("since", moment("Since when it had been failing."))),
 		ofEndpoint("endpoint.exhausted", "A delivery to another endpoint is given up; it can be redelivered.",
