@@ -59,8 +59,8 @@ type ReadModels interface {
 	Target(ctx context.Context, endpointID string) (webhooks.Target, error)
 	// Health returns how an endpoint has answered of late.
 	Health(ctx context.Context, endpointID string) (webhooks.Health, error)
-	// AddSecret makes a secret the endpoint's newest; the one before it still
-	// signs until previousUntil.
+	// AddSecret makes a secret the endpoint's newest; those before it still sign
+	// until previousUntil, if they would have until then.
 	AddSecret(ctx context.Context, endpointID, secret string, at, previousUntil time.Time) error
 	// SetHeaders keeps the headers that are sent along to an endpoint.
 	SetHeaders(ctx context.Context, endpointID string, headers map[string]string) error

@@ -98,11 +98,11 @@ func (s *Store) sealAll(ctx context.Context) error {
 // previousUntil, if they would have until then.
 func (s *Store) AddSecret(ctx context.Context, endpointID, secret string, at, previousUntil time.Time) error {
 	return s.write1(ctx, func(t *tx) error {
-		if _, err := t.exec("DELETE FROM secrets WHERE endpoint = ? AND expires_at <= ?", endpointID, micros(at)); err != nil {
-			return err
-		}
 		if _, err := t.exec("UPDATE secrets SET expires_at = ?1 WHERE endpoint = ?2 AND (expires_at IS NULL OR expires_at > ?1)",
 			micros(previousUntil), endpointID); err != nil {
+			return err
+		}
+		if _, err := t.exec("DELETE FROM secrets WHERE endpoint = ? AND expires_at <= ?", endpointID, micros(at)); err != nil {
 			return err
 		}
 		_, err := t.exec(`INSERT INTO secrets (endpoint, secret, created_at) VALUES (?,?,?)
