@@ -77,18 +77,15 @@ func isNote(e endpoint.Event) bool {
 	switch e.(type) {
 	case endpoint.Failing, endpoint.Recovered, endpoint.Exhausted:
 		return true
-	default:
-		return false
+	case endpoint.Registered, endpoint.Updated, endpoint.SecretRotated, endpoint.Disabled, endpoint.Enabled, endpoint.Deleted:
 	}
+	return false
 }
 
 // Evolve returns the row after the fact e that f records: the endpoint as of it.
 func (row EndpointRow) Evolve(f webhooks.Fact, e endpoint.Event) EndpointRow {
-	row.Version = f.Version
-	if isNote(e) {
-		return row
-	}
-	row.UpdatedAt = f.Time
+	before := row.UpdatedAt
+	row.Version, row.UpdatedAt = f.Version, f.Time
 	switch e := e.(type) {
 	case endpoint.Registered:
 		_, id := splitStream(f)
@@ -106,6 +103,8 @@ func (row EndpointRow) Evolve(f webhooks.Fact, e endpoint.Event) EndpointRow {
 		row.Disabled, row.Reason, row.Cause = true, e.Reason, cmp.Or(e.Cause, endpoint.ByHand)
 	case endpoint.Enabled:
 		row.Disabled, row.Reason, row.Cause, row.EnabledAt = false, "", "", f.Time
+	case endpoint.Failing, endpoint.Recovered, endpoint.Exhausted:
+		row.UpdatedAt = before
 	case endpoint.Deleted:
 		row.Deleted = true
 	default:

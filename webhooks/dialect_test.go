@@ -179,8 +179,10 @@ func TestViewsAreReadAsTheyWereWritten(t *testing.T) {
 			t.Fatalf("%+v is read as %+v, %v", v, got, err)
 		}
 	})
-	for _, s := range []string{"last:0", "last:-1", "last:", "last:x", "all", "public", "full,publicly", "full,public,public", "full, public", "FULL",
-		"full,max:", "full,max:0", "full,max:-1", "full,max:x", "full,max:1,public", "last:0,max:1", "max:1"} {
+	for _, s := range []string{
+		"last:0", "last:-1", "last:", "last:x", "all", "public", "full,publicly", "full,public,public", "full, public", "FULL",
+		"full,max:", "full,max:0", "full,max:-1", "full,max:x", "full,max:1,public", "last:0,max:1", "max:1",
+	} {
 		if v, err := webhooks.ParseView(s); err == nil {
 			t.Errorf("%q is read as %+v", s, v)
 		}

@@ -108,7 +108,8 @@ func (n *notary) run(ctx context.Context) {
 	}
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), noticeDrain)
 	defer cancel()
-	for last.Err() == nil && n.say(last) {
+	for more := true; more && last.Err() == nil; {
+		more = n.say(last)
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

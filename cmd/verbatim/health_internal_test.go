@@ -314,9 +314,17 @@ func TestOutcomesInWords(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for _, o := range []webhooks.Outcome{
-		{Status: 500}, {Status: 599}, {Fault: webhooks.NameUnresolved}, {Fault: webhooks.Unreachable}, {Fault: webhooks.ConnectTimeout},
-		{Fault: webhooks.TLSFailed}, {Fault: webhooks.TimedOut}, {Fault: webhooks.PrivateRange}, {Fault: webhooks.Unrendered},
-		{Fault: webhooks.TooLarge}, {Fault: "another"},
+		{Status: 500},
+		{Status: 599},
+		{Fault: webhooks.NameUnresolved},
+		{Fault: webhooks.Unreachable},
+		{Fault: webhooks.ConnectTimeout},
+		{Fault: webhooks.TLSFailed},
+		{Fault: webhooks.TimedOut},
+		{Fault: webhooks.PrivateRange},
+		{Fault: webhooks.Unrendered},
+		{Fault: webhooks.TooLarge},
+		{Fault: "another"},
 	} {
 		o.Detail = "secret"
 		words := inWords(o)

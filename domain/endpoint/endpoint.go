@@ -301,20 +301,21 @@ func Decide(s State, c Command, _ time.Time) ([]Event, error) {
 		if err := domain.Text("reason", c.Reason, MaxReasonLength); err != nil {
 			return nil, err
 		}
-		if s.Disabled {
-			return nil, nil
-		}
 		if c.Cause == "" {
 			c.Cause = ByHand
 		}
-		return []Event{Disabled(c)}, nil
+		return when(!s.Disabled, Disabled(c))
 	case Enable:
-		if !s.Disabled {
-			return nil, nil
-		}
-		return []Event{Enabled{}}, nil
-	case NoteFailing, NoteRecovered, NoteExhausted:
-		return s.note(c), nil
+		return when(s.Disabled, Enabled{})
+
+	// Whoever does not know whether a note was heard says it again. And attempts
+	// that were under way when the endpoint was disabled say nothing of how it is.
+	case NoteFailing:
+		return when(!s.Failing && !s.Disabled, Failing(c))
+	case NoteRecovered:
+		return when(s.Failing && !s.Disabled, Recovered(c))
+	case NoteExhausted:
+		return when(s.GivenUp != c.DeliveryID || s.Attempts != c.Attempts, Exhausted(c))
 	case Delete:
 		return []Event{Deleted{}}, nil
 	default:
@@ -322,25 +323,12 @@ func Decide(s State, c Command, _ time.Time) ([]Event, error) {
 	}
 }
 
-// note returns what is new in a note. Whoever does not know whether they were
-// heard says it again; and attempts that were under way when the endpoint was
-// disabled say nothing of how it is.
-func (s State) note(c Command) []Event {
-	switch c := c.(type) {
-	case NoteFailing:
-		if !s.Failing && !s.Disabled {
-			return []Event{Failing(c)}
-		}
-	case NoteRecovered:
-		if s.Failing && !s.Disabled {
-			return []Event{Recovered(c)}
-		}
-	case NoteExhausted:
-		if s.GivenUp != c.DeliveryID || s.Attempts != c.Attempts {
-			return []Event{Exhausted(c)}
-		}
+// when returns e if it says anything new.
+func when(news bool, e Event) ([]Event, error) {
+	if !news {
+		return nil, nil
 	}
-	return nil
+	return []Event{e}, nil
 }
 
 func (s State) update(c Update) ([]Event, error) {
