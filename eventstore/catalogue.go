@@ -36,6 +36,9 @@ func Catalogue() *Codec {
 		KindOf[endpoint.SecretRotated](),
 		KindOf[endpoint.Disabled](),
 		KindOf[endpoint.Enabled](),
+		KindOf[endpoint.Failing](),
+		KindOf[endpoint.Recovered](),
+		KindOf[endpoint.Exhausted](),
 		KindOf[endpoint.Deleted](),
 	)
 }

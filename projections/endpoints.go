@@ -1,6 +1,7 @@
 package projections
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -63,13 +64,27 @@ func (p *Endpoints) Project(_ context.Context, f webhooks.Fact, rows *Rows) erro
 	}
 	row = row.Evolve(f, e)
 	p.known[f.Stream] = row
-	p.touched = append(p.touched, row.ID)
+	if !isNote(e) {
+		p.touched = append(p.touched, row.ID)
+	}
 	rows.Endpoints[row.ID] = row
 	return nil
 }
 
+// isNote reports whether e only says what came of deliveries: the endpoint is as
+// it was, and is sent what it was sent before.
+func isNote(e endpoint.Event) bool {
+	switch e.(type) {
+	case endpoint.Failing, endpoint.Recovered, endpoint.Exhausted:
+		return true
+	case endpoint.Registered, endpoint.Updated, endpoint.SecretRotated, endpoint.Disabled, endpoint.Enabled, endpoint.Deleted:
+	}
+	return false
+}
+
 // Evolve returns the row after the fact e that f records: the endpoint as of it.
 func (row EndpointRow) Evolve(f webhooks.Fact, e endpoint.Event) EndpointRow {
+	before := row.UpdatedAt
 	row.Version, row.UpdatedAt = f.Version, f.Time
 	switch e := e.(type) {
 	case endpoint.Registered:
@@ -85,9 +100,11 @@ func (row EndpointRow) Evolve(f webhooks.Fact, e endpoint.Event) EndpointRow {
 		row.Settings = e.Settings
 	case endpoint.SecretRotated:
 	case endpoint.Disabled:
-		row.Disabled, row.Reason = true, e.Reason
+		row.Disabled, row.Reason, row.Cause = true, e.Reason, cmp.Or(e.Cause, endpoint.ByHand)
 	case endpoint.Enabled:
-		row.Disabled, row.Reason = false, ""
+		row.Disabled, row.Reason, row.Cause, row.EnabledAt = false, "", "", f.Time
+	case endpoint.Failing, endpoint.Recovered, endpoint.Exhausted:
+		row.UpdatedAt = before
 	case endpoint.Deleted:
 		row.Deleted = true
 	default:

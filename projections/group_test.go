@@ -601,9 +601,10 @@ func drawSettings(t *rapid.T) endpoint.Settings {
 		return rapid.SampledFrom(append(values, nil, nil)).Draw(t, name)
 	}
 	return endpoint.Settings{
-		Dialect: rapid.SampledFrom([]string{"echo@1", "double@1"}).Draw(t, "dialect"),
-		Events:  rapid.SampledFrom([]([]string){{"*"}, {"*"}, {"conversation.created"}, {"conversation.message_*"}, {"second"}}).Draw(t, "events"),
-		History: rapid.SampledFrom([]string{"", "full", "none", "last:3"}).Draw(t, "history"),
+		Dialect:      rapid.SampledFrom([]string{"echo@1", "double@1"}).Draw(t, "dialect"),
+		Events:       rapid.SampledFrom([]([]string){{"*"}, {"*"}, {"conversation.created"}, {"conversation.message_*"}, {"second"}, {"endpoint.*", "*"}, {"endpoint.failing"}}).Draw(t, "events"),
+		History:      rapid.SampledFrom([]string{"", "full", "none", "last:3"}).Draw(t, "history"),
+		MaxBodyBytes: rapid.SampledFrom([]int{0, 0, 4096}).Draw(t, "bytes"),
 		Filters: endpoint.Filters{
 			Inboxes: one("inboxes", []string{"shop"}), Channels: one("channels", []string{"web"}),
 			Labels: one("labels", []string{"vip"}, []string{"new", "late"}),
@@ -669,6 +670,9 @@ func (g *rig) drawLog(t *rapid.T, steady bool) {
 				endpoint.Disabled{Reason: "gone"},
 				endpoint.Enabled{},
 				endpoint.SecretRotated{PreviousUntil: noon},
+				endpoint.Failing{Since: noon},
+				endpoint.Recovered{Since: noon},
+				endpoint.Exhausted{DeliveryID: "d", Attempts: 12},
 				endpoint.Deleted{},
 			}).Draw(t, "change")
 		}

@@ -172,17 +172,18 @@ func (p *Plan) target(row *EndpointRow) planTarget {
 	return t
 }
 
-// viewOf returns how much of a conversation an endpoint is shown. One that is
-// sent no private notes is not to find them in histories either.
+// viewOf returns how much of a conversation an endpoint is shown, in no more
+// bytes than it takes. One that is sent no private notes is not to find them in
+// histories either.
 func viewOf(s *endpoint.Settings) string {
-	if !s.Filters.HidesNotes() {
+	if !s.Filters.HidesNotes() && s.MaxBodyBytes == 0 {
 		return s.History
 	}
 	last, err := endpoint.ParseHistory(s.History)
 	if err != nil {
 		return s.History // which no body can be made of: each delivery will say so
 	}
-	return webhooks.View{Last: last, Notes: false}.String()
+	return webhooks.View{Last: last, Notes: !s.Filters.HidesNotes(), MaxBytes: s.MaxBodyBytes}.String()
 }
 
 // Settle hands on what was committed.
@@ -195,15 +196,25 @@ func (p *Plan) Settle(committed bool) {
 
 // Project plans the deliveries of an event.
 func (p *Plan) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error {
+	if err := p.planFor(ctx, f, rows); err != nil {
+		return err
+	}
 	if e, ok := f.Event.(endpoint.Event); ok {
 		p.endpoints[f.Stream] = p.endpoints[f.Stream].Evolve(f, e)
-		p.index()
-		return nil
+		if !isNote(e) {
+			p.index()
+		}
 	}
+	return nil
+}
+
+// planFor plans the deliveries of an event for the endpoints of its account.
+func (p *Plan) planFor(ctx context.Context, f webhooks.Fact, rows *Rows) error {
 	account := p.accounts[f.Recorded.Account]
 	if account == nil {
 		return nil
 	}
+	kind, subject := splitStream(f)
 	c := candidate{Fact: f, account: account, words: p.words[:0]}
 	if account.origins {
 		if _, ok := conversationFact(f); ok {
@@ -212,10 +223,16 @@ func (p *Plan) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error {
 	}
 	at := len(rows.Deliveries)
 	for i := range account.targets {
-		if account.targets[i].number > f.Position {
+		t := &account.targets[i]
+		if t.number > f.Position {
 			break // f was parked when the endpoint was registered: it is older
 		}
-		if err := p.plan(ctx, &c, &account.targets[i], rows); err != nil {
+		if kind == "endpoint" && (t.id == subject || t.fault != nil) {
+			// An endpoint is told nothing of itself. And one whose dialect nobody
+			// speaks must not stand in the way of another's being deleted.
+			continue
+		}
+		if err := p.plan(ctx, &c, t, rows); err != nil {
 			return err
 		}
 	}

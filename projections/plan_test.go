@@ -17,7 +17,8 @@ import (
 	"verbatim/webhooks"
 )
 
-// echo has each fact's own name for it; double has two names for a message.
+// echo has each fact's own name for it, an opt-in if it is about an endpoint;
+// double has two names for a message.
 type echo struct {
 	name   string
 	double bool
@@ -35,7 +36,8 @@ func (d echo) Words(e domain.Event) []webhooks.Word {
 	if _, posted := e.(conversation.MessagePosted); d.double && posted {
 		return []webhooks.Word{{Name: "first"}, {Name: "second"}}
 	}
-	return []webhooks.Word{{Name: e.EventType()}}
+	_, optIn := e.(endpoint.Event)
+	return []webhooks.Word{{Name: e.EventType(), OptIn: optIn}}
 }
 
 func (d echo) AppendBody(dst []byte, e *webhooks.PublicEvent) ([]byte, error) {
@@ -141,6 +143,80 @@ func TestPlannedDelivery(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, told); diff != "" {
 		t.Errorf("told (-want +got):\n%s", diff)
+	}
+}
+
+// TestPlanTellsOthersOfAnEndpoint: what happens to an endpoint is for the other
+// endpoints of its account that ask for it, and "*" does not ask.
+func TestPlanTellsOthersOfAnEndpoint(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	streams := map[string]string{}
+	for _, name := range []string{"echo@1", "*", "endpoint.*", "endpoint.failing", "conversation.*", "itself", "late", "unheard-of@1"} {
+		streams[name] = g.stream("endpoint")
+	}
+	join := func(name, dialect string, events ...string) {
+		g.add(t, streams[name], registered(endpoint.Settings{Dialect: dialect, Events: events}))
+	}
+	join("*", "echo@1", "*")                                // 1
+	join("endpoint.*", "echo@1", "endpoint.*")              // 2
+	join("endpoint.failing", "echo@1", "endpoint.failing")  // 3
+	join("conversation.*", "echo@1", "conversation.*")      // 4
+	join("unheard-of@1", "unheard-of@1", "endpoint.*", "*") // 5: stands in nobody's way
+	join("itself", "echo@1", "endpoint.*", "*")             // 6
+	itself := streams["itself"]
+	g.add(t, itself, endpoint.Failing{Since: noon}, endpoint.Disabled{}, endpoint.Deleted{}) // 7, 8, 9
+	join("late", "echo@1", "endpoint.*")                                                     // 10
+	name, schema, data, err := g.codec.Encode(endpoint.Deleted{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.append(t, "another", g.stream("endpoint"), eventstore.Draft{ID: g.id(), Type: name, Schema: schema, Time: noon, Data: data})
+	group := g.plan(nil)
+	catchUp(t, group)
+	for _, parked := range group.Parked() {
+		if kind, _ := eventstore.SplitStream(parked.Stream); parked.Position <= 10 && kind == "endpoint" {
+			t.Errorf("parked: %+v", parked)
+		}
+	}
+	want := map[string][]string{
+		"endpoint.*": {
+			"3 endpoint.registered", "4 endpoint.registered", "5 endpoint.registered", "6 endpoint.registered",
+			"7 endpoint.failing", "8 endpoint.disabled", "9 endpoint.deleted", "10 endpoint.registered",
+		},
+		"endpoint.failing": {"7 endpoint.failing"},
+	}
+	for name, stream := range streams {
+		if diff := cmp.Diff(append([]string{}, want[name]...), g.store.planned(stream)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	for _, d := range g.store.deliveries {
+		if d.Stream != d.Lane || d.Event != d.Name {
+			t.Errorf("planned %+v", d)
+		}
+	}
+}
+
+// TestPlanPinsTheView: how much of a conversation a body shows, and in how many
+// bytes, is what the endpoint was set to then.
+func TestPlanPinsTheView(t *testing.T) {
+	t.Parallel()
+	for want, s := range map[string]endpoint.Settings{
+		"full":                   {History: "full"},
+		"full,public":            {History: "full", Filters: endpoint.Filters{Private: new(false)}},
+		"last:2,max:65536":       {History: "last:2", MaxBodyBytes: 1 << 16},
+		"none,public,max:4096":   {History: "none", MaxBodyBytes: 4096, Filters: endpoint.Filters{Private: new(false)}},
+		"last:nothing of a kind": {History: "last:nothing of a kind", MaxBodyBytes: 4096}, // each delivery says so
+	} {
+		g := newRig()
+		s.Dialect, s.Events = "echo@1", []string{"conversation.created"}
+		g.add(t, g.stream("endpoint"), registered(s))
+		g.add(t, g.stream("conversation"), created())
+		catchUp(t, g.plan(nil))
+		if len(g.store.deliveries) != 1 || g.store.deliveries[0].History != want {
+			t.Errorf("planned %+v, want the view %s", g.store.deliveries, want)
+		}
 	}
 }
 
@@ -338,6 +414,7 @@ func TestEndpointRows(t *testing.T) {
 		ID: id, Account: domain.Account{ID: "default"}, Settings: settings, Number: 1, CreatedAt: at, UpdatedAt: at,
 	}
 	var changed []string
+	others := 0 // of the steps that make it another; the rest say what came of deliveries
 	group := g.group(projections.NewEndpoints(g.store, func(id string) { changed = append(changed, id) }))
 	for i, step := range []struct {
 		event  domain.Event
@@ -345,14 +422,23 @@ func TestEndpointRows(t *testing.T) {
 	}{
 		{registered(settings), func() {}},
 		{endpoint.Updated{Settings: moved}, func() { want.Settings = moved }},
-		{endpoint.Disabled{Reason: "410"}, func() { want.Disabled, want.Reason = true, "410" }},
+		{endpoint.Failing{Since: noon}, nil},
+		{endpoint.Disabled{Reason: "410", Cause: endpoint.ReceiverGone}, func() {
+			want.Disabled, want.Reason, want.Cause = true, "410", endpoint.ReceiverGone
+		}},
+		{endpoint.Exhausted{DeliveryID: "d"}, nil},
 		{endpoint.SecretRotated{PreviousUntil: noon}, func() {}},
-		{endpoint.Enabled{}, func() { want.Disabled, want.Reason = false, "" }},
+		{endpoint.Enabled{}, func() { want.Disabled, want.Reason, want.Cause, want.EnabledAt = false, "", "", at }},
+		{endpoint.Recovered{Since: noon}, nil},
+		{endpoint.Disabled{}, func() { want.Disabled, want.Cause = true, endpoint.ByHand }}, // recorded before there were causes
 		{endpoint.Deleted{}, func() { want.Deleted = true }},
 	} {
 		g.add(t, ep, step.event)
 		g.add(t, g.stream("conversation"), created())
-		step.change()
+		if step.change != nil {
+			step.change()
+			others++
+		}
 		want.Version = int64(i) + 1
 		if i%2 == 0 {
 			group = g.group(projections.NewEndpoints(g.store, func(id string) { changed = append(changed, id) }))
@@ -362,7 +448,7 @@ func TestEndpointRows(t *testing.T) {
 		if diff := cmp.Diff([]projections.EndpointRow{want}, got); err != nil || diff != "" {
 			t.Errorf("after %s, error %v (-want +got):\n%s", step.event.EventType(), err, diff)
 		}
-		if len(changed) != i+1 || changed[i] != id {
+		if len(changed) != others || changed[others-1] != id {
 			t.Errorf("after %s these were said to be others now: %v", step.event.EventType(), changed)
 		}
 	}

@@ -60,11 +60,15 @@ type EndpointRow struct {
 	Settings  endpoint.Settings `json:"settings"`
 	Disabled  bool              `json:"disabled,omitempty"`
 	Deleted   bool              `json:"deleted,omitempty"`
-	Reason    string            `json:"reason,omitempty"` // why it is disabled
+	Reason    string            `json:"reason,omitempty"` // why it is disabled, in words
+	Cause     endpoint.Cause    `json:"cause,omitempty"`  // likewise
 	Number    int64             `json:"number"`           // position of its registration
 	Version   int64             `json:"version"`
 	CreatedAt time.Time         `json:"created_at"`
 	UpdatedAt time.Time         `json:"updated_at"`
+	// EnabledAt is when it was last enabled after it had been disabled: how it
+	// fared before then no longer counts.
+	EnabledAt time.Time `json:"enabled_at,omitzero"`
 }
 
 // A Checkpoint is how far a projection has got: from where, up to where.

@@ -9,6 +9,7 @@ import (
 
 	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
 	"verbatim/webhooks"
 )
@@ -67,11 +68,12 @@ func NewTranscripts(log eventstore.Store, codec *eventstore.Codec, dialects *web
 const Newest = int64(1<<63 - 1)
 
 // A subject is what a stream is about, as of one of its versions: a conversation
-// with its messages, or a contact.
+// with its messages, a contact, or an endpoint.
 type subject struct {
-	version int64
-	history webhooks.History
-	contact webhooks.Contact
+	version  int64
+	history  webhooks.History
+	contact  webhooks.Contact
+	endpoint webhooks.Endpoint
 }
 
 // apply takes the subject on by one event.
@@ -81,6 +83,8 @@ func (s *subject) apply(f *webhooks.Fact) error {
 		s.history.Apply(f.Recorded, e)
 	} else if e, ok := f.Event.(contact.Event); ok && kind == "contact" {
 		s.contact = s.contact.Evolve(f.Recorded, e)
+	} else if e, ok := f.Event.(endpoint.Event); ok && kind == "endpoint" {
+		s.endpoint = s.endpoint.Evolve(f.Recorded, e)
 	} else {
 		return fmt.Errorf("position %d: %s does not belong here", f.Position, f.Type)
 	}
@@ -88,7 +92,7 @@ func (s *subject) apply(f *webhooks.Fact) error {
 	return nil
 }
 
-func (s *subject) size() int { return s.history.Size() + s.contact.Size() }
+func (s *subject) size() int { return s.history.Size() + s.contact.Size() + s.endpoint.Size() }
 
 // With calls use with the history of a conversation as of a version, or as of
 // its end if that comes first, and with the event of that version. The history
@@ -205,10 +209,13 @@ func (t *Transcripts) AppendBody(
 			return fmt.Errorf("%s has no version %d", d.Stream, d.Version)
 		}
 		e := &webhooks.PublicEvent{Fact: *f, Name: d.Name, View: view}
-		if _, ok := f.Event.(conversation.Event); ok {
+		switch f.Event.(type) {
+		case conversation.Event:
 			e.History = &s.history
-		} else {
+		case contact.Event:
 			e.Contact = &s.contact
+		case endpoint.Event:
+			e.Endpoint = &s.endpoint
 		}
 		dst, err = dialect.AppendBody(dst, e)
 		return err

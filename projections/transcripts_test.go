@@ -17,6 +17,7 @@ import (
 	"verbatim/domain"
 	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
 	"verbatim/projections"
 	"verbatim/webhooks"
@@ -404,6 +405,20 @@ func TestBodyOfOtherStreams(t *testing.T) {
 	g.add(t, stream, contact.Updated{Profile: moved})
 	if diff := cmp.Diff(string(first), string(body(t, g.transcripts(), d))); diff != "" {
 		t.Errorf("after the contact has gone on (-first +now):\n%s", diff)
+	}
+
+	stream = g.stream("endpoint")
+	g.add(t, stream, registered(endpoint.Settings{URL: "https://a.example/?token=secret", Dialect: "closer@1"}), endpoint.Disabled{})
+	d = &webhooks.Delivery{Stream: stream, Version: 2, Dialect: "verbatim@1", Name: "endpoint.disabled"}
+	first = body(t, tr, d)
+	if !bytes.Contains(first, []byte(`"url":"https://a.example/","dialect":"closer@1","disabled":true`)) {
+		t.Errorf("the body of an endpoint is %s", first)
+	}
+	g.add(t, stream, endpoint.Updated{Settings: endpoint.Settings{URL: "https://b.example/"}}, endpoint.Enabled{})
+	for _, tr := range []*projections.Transcripts{tr, g.transcripts()} {
+		if diff := cmp.Diff(string(first), string(body(t, tr, d))); diff != "" {
+			t.Errorf("after the endpoint has gone on (-first +now):\n%s", diff)
+		}
 	}
 }
 

@@ -206,8 +206,9 @@ func inOrder(tb testing.TB, attempts []attempt, versions int64) {
 }
 
 // TestNothingIsDroppedInSilence has three endpoints: one that takes everything,
-// one that is gone, one that fails for ever. Each delivery ends, with a reason
-// and every attempt on record; none is missing.
+// one that is gone, one that fails for ever. Each delivery ends, or waits for its
+// endpoint to be enabled, with a reason and every attempt on record; none is
+// missing. That the endpoint is gone stands on its own stream.
 func TestNothingIsDroppedInSilence(t *testing.T) {
 	t.Parallel()
 	const retries = 3
@@ -217,7 +218,7 @@ func TestNothingIsDroppedInSilence(t *testing.T) {
 		status, attempts    int
 	}{
 		{"well", "delivered", "", http.StatusOK, 1},
-		{"gone", "parked", "gone", http.StatusGone, 1},
+		{"gone", "pending", "gone", http.StatusGone, 1},
 		{"failing", "parked", "exhausted", http.StatusInternalServerError, 1 + retries},
 	} {
 		receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(test.status) }))
@@ -233,8 +234,19 @@ func TestNothingIsDroppedInSilence(t *testing.T) {
 		var list struct{ Data []delivery }
 		poll(t, func() bool {
 			s.call(http.MethodGet, "/v1/endpoints/"+endpoint.ID+"/deliveries", s.key, "", &list)
-			return len(list.Data) == 1 && list.Data[0].State != "pending"
+			return len(list.Data) == 1 && (list.Data[0].State != "pending" || list.Data[0].Reason != "")
 		})
+		var now struct {
+			Disabled bool
+			Cause    string `json:"disabled_cause"`
+		}
+		poll(t, func() bool {
+			s.call(http.MethodGet, "/v1/endpoints/"+endpoint.ID, s.key, "", &now)
+			return now.Disabled == (test.name == "gone")
+		})
+		if now.Disabled && now.Cause != "gone" {
+			t.Errorf("%s: disabled for %q", test.name, now.Cause)
+		}
 		var whole struct {
 			State, Reason string
 			Attempts      []struct{ Number, Status int }

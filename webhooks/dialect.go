@@ -49,8 +49,9 @@ type Dialect interface {
 // A Word is what a format calls a fact.
 type Word struct {
 	Name string
-	// OptIn is an event that the format never had and that an endpoint is sent
-	// only if it asks for it by name: "*" does not mean it.
+	// OptIn is an event that an endpoint is sent only if it asks for it by name,
+	// for the format never had it or it is an operator's business: "*" does not
+	// mean it.
 	OptIn bool
 }
 
@@ -68,27 +69,34 @@ type EventType struct {
 type PublicEvent struct {
 	Fact
 
-	Name    string   // of the event in the format
-	History *History // as of the fact, if it is one of a conversation
-	Contact *Contact // as of the fact, if it is one of a contact
-	View    View
+	Name     string    // of the event in the format
+	History  *History  // as of the fact, if it is one of a conversation
+	Contact  *Contact  // as of the fact, if it is one of a contact
+	Endpoint *Endpoint // as of the fact, if it is one of an endpoint
+	View     View
 }
 
 // A View is how much of a conversation an endpoint is shown, in formats that
 // leave a choice. The zero View is the least.
 type View struct {
-	Last  int  // messages of history; all of them if negative
-	Notes bool // private notes are among them
+	Last     int  // messages of history; all of them if negative
+	Notes    bool // private notes are among them
+	MaxBytes int  // of a body, to which the history is cut where it can be; 0 is no bound
 }
 
 // FullView shows everything.
 func FullView() View { return View{Last: -1, Notes: true} }
 
-// withoutNotes is what a view without private notes says behind its history.
-const withoutNotes = ",public"
+// What a view says behind its history if it has no private notes, and before the
+// bound of its bytes.
+const (
+	withoutNotes = ",public"
+	atMostBytes  = ",max:"
+)
 
 // String returns the view as a delivery keeps it: the history setting of an
-// endpoint, and whether notes are left out: "full", "last:5,public".
+// endpoint, whether notes are left out, and the bound of its bytes: "full",
+// "last:5,public,max:65536".
 func (v View) String() string {
 	s := endpoint.HistoryFull
 	switch {
@@ -100,14 +108,24 @@ func (v View) String() string {
 	if !v.Notes {
 		s += withoutNotes
 	}
+	if v.MaxBytes > 0 {
+		s += atMostBytes + strconv.Itoa(v.MaxBytes)
+	}
 	return s
 }
 
 // ParseView returns the view that String wrote, or a *domain.FieldError.
 func ParseView(s string) (View, error) {
+	s, bytes, bounded := strings.Cut(s, atMostBytes)
 	history, public := strings.CutSuffix(s, withoutNotes)
 	last, err := endpoint.ParseHistory(history)
-	return View{Last: last, Notes: !public}, err
+	v := View{Last: last, Notes: !public}
+	if err == nil && bounded {
+		if v.MaxBytes, err = strconv.Atoi(bytes); err != nil || v.MaxBytes <= 0 {
+			return v, &domain.FieldError{Field: "history", Rule: "must have a number of bytes behind " + atMostBytes}
+		}
+	}
+	return v, err
 }
 
 // A Signer is a dialect whose receivers look for headers of its own beside
@@ -163,17 +181,24 @@ func (ds *Dialects) Find(name string) (Dialect, error) {
 	return newest, nil
 }
 
-// headers returns what the dialect of a delivery adds to the headers of an
-// attempt at that time.
-func (ds *Dialects) headers(d *Delivery, at time.Time, secrets []string, body []byte) map[string]string {
+// find returns the dialect of that full name, or nil.
+func (ds *Dialects) find(name string) Dialect {
 	if ds == nil {
 		return nil
 	}
-	signer, ok := ds.byName[d.Dialect].(Signer)
+	return ds.byName[name]
+}
+
+// headers returns what a dialect adds to the headers of an attempt at that time.
+// A receiver that has nothing but a public key could not check what a dialect
+// signs: private keys are not among the secrets that it gets.
+func (ds *Dialects) headers(dialect, webhookID string, at time.Time, secrets []string, body []byte) map[string]string {
+	signer, ok := ds.find(dialect).(Signer)
 	if !ok {
 		return nil
 	}
-	return signer.Headers(d.WebhookID, at, secrets, body)
+	shared := slices.DeleteFunc(slices.Clone(secrets), isPrivate)
+	return signer.Headers(webhookID, at, shared, body)
 }
 
 func versionOf(name string) int {
@@ -183,9 +208,13 @@ func versionOf(name string) int {
 	return n
 }
 
+// endpointGroup is before the names of facts about endpoints.
+const endpointGroup = "endpoint."
+
 // CheckEvents returns a *domain.FieldError, which lists what there is, for the
 // first name that is neither "*", nor one of the dialect's own, nor a fact or a
-// group of facts ("conversation.*") that endpoints are sent.
+// group of facts ("conversation.*") that endpoints are sent. Facts about
+// endpoints are sent in dialects that have words for them.
 func CheckEvents(d Dialect, facts map[string]domain.Event, names []string) error {
 	known := knownEvents(d, facts)
 	for i, n := range names {
@@ -200,13 +229,14 @@ func CheckEvents(d Dialect, facts map[string]domain.Event, names []string) error
 }
 
 // knownEvents returns everything that an endpoint can ask for: all, the
-// dialect's own names, groups of facts, and facts. Those of endpoints are
-// nobody else's business.
+// dialect's own names, groups of facts, and facts.
 func knownEvents(d Dialect, facts map[string]domain.Event) []string {
+	types := d.Vocabulary()
 	known := append([]string{endpoint.AllEvents}, EventNames(d)...)
 	var others []string
 	for name, e := range facts {
-		if _, internal := e.(endpoint.Event); internal {
+		if _, internal := e.(endpoint.Event); internal &&
+			!slices.ContainsFunc(types, func(t EventType) bool { return slices.Contains(t.Facts, name) }) {
 			continue
 		}
 		group, _, _ := strings.Cut(name, ".")
@@ -233,16 +263,17 @@ func EventNames(d Dialect) []string {
 }
 
 // Wants reports whether an endpoint that asked for those names is sent the
-// fact as the event that the word says.
+// fact as the event that the word says. Facts about endpoints are opt-ins
+// altogether, so that who names their group means them.
 func Wants(names []string, fact string, word Word) bool {
 	for _, n := range names {
 		if n == word.Name {
 			return true
 		}
-		if word.OptIn {
+		group, isGroup := strings.CutSuffix(n, "*")
+		if word.OptIn && group != endpointGroup {
 			continue
 		}
-		group, isGroup := strings.CutSuffix(n, "*")
 		if n == fact || isGroup && strings.HasPrefix(fact, group) {
 			return true
 		}

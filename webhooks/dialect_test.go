@@ -163,18 +163,26 @@ func TestViewsAreReadAsTheyWereWritten(t *testing.T) {
 		{webhooks.View{Last: 5, Notes: true}, "last:5"},
 		{webhooks.View{Last: 5}, "last:5,public"},
 		{webhooks.View{Notes: true}, "none"},
+		{webhooks.View{Last: -1, Notes: true, MaxBytes: 65536}, "full,max:65536"},
+		{webhooks.View{Last: 5, MaxBytes: 4096}, "last:5,public,max:4096"},
 	} {
 		if got := c.view.String(); got != c.want {
 			t.Errorf("%+v: got %s, want %s", c.view, got, c.want)
 		}
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		v := webhooks.View{Last: rapid.IntRange(-1, 100).Draw(t, "last"), Notes: rapid.Bool().Draw(t, "notes")}
+		v := webhooks.View{
+			Last: rapid.IntRange(-1, 100).Draw(t, "last"), Notes: rapid.Bool().Draw(t, "notes"),
+			MaxBytes: rapid.IntRange(0, 1<<30).Draw(t, "bytes"),
+		}
 		if got, err := webhooks.ParseView(v.String()); err != nil || got != v {
 			t.Fatalf("%+v is read as %+v, %v", v, got, err)
 		}
 	})
-	for _, s := range []string{"last:0", "last:-1", "last:", "last:x", "all", "public", "full,publicly", "full,public,public", "full, public", "FULL"} {
+	for _, s := range []string{
+		"last:0", "last:-1", "last:", "last:x", "all", "public", "full,publicly", "full,public,public", "full, public", "FULL",
+		"full,max:", "full,max:0", "full,max:-1", "full,max:x", "full,max:1,public", "last:0,max:1", "max:1",
+	} {
 		if v, err := webhooks.ParseView(s); err == nil {
 			t.Errorf("%q is read as %+v", s, v)
 		}
@@ -182,6 +190,41 @@ func TestViewsAreReadAsTheyWereWritten(t *testing.T) {
 	for s, want := range map[string]webhooks.View{"": webhooks.FullView(), ",public": {Last: -1}} { // of a time before there were settings
 		if got, err := webhooks.ParseView(s); err != nil || got != want {
 			t.Errorf("%q: got %+v, %v", s, got, err)
+		}
+	}
+}
+
+// Facts about endpoints are for those who name them or their group, where the
+// dialect has words for them.
+func TestWhatIsToldOfEndpoints(t *testing.T) {
+	t.Parallel()
+	facts := eventstore.Catalogue().Types()
+	for _, name := range dialect.All().Names() {
+		d, err := dialect.All().Find(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		speaks := strings.HasPrefix(name, "verbatim@") || strings.HasPrefix(name, "cloudevents@")
+		for fact, e := range facts {
+			if !strings.HasPrefix(fact, "endpoint.") {
+				continue
+			}
+			words := d.Words(e)
+			if err := webhooks.CheckEvents(d, facts, []string{fact}); (err == nil) != (len(words) == 1) {
+				t.Errorf("%s: %s can be asked for: %v, words %v", name, fact, err, words)
+			}
+			for _, word := range words {
+				for asked, want := range map[string]bool{
+					fact: true, "endpoint.*": true, "*": false, "conversation.*": false, "endpoint": false, "endpoint.": false,
+				} {
+					if got := webhooks.Wants([]string{asked}, fact, word); got != want {
+						t.Errorf("%s: %q is sent %s: %t", name, asked, fact, got)
+					}
+				}
+			}
+		}
+		if err := webhooks.CheckEvents(d, facts, []string{"*", "endpoint.*"}); (err == nil) != speaks {
+			t.Errorf("%s: the group can be asked for: %v", name, err)
 		}
 	}
 }

@@ -16,6 +16,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/google/uuid"
 )
 
 // The dispatcher turns pending deliveries into attempts, and attempts into what
@@ -638,21 +640,63 @@ func (d *Dispatcher) try(ctx context.Context, f *flight) (o Outcome, digest []by
 	if most := f.target.Settings.BodyLimit(); len(body) > most {
 		return Outcome{Fault: TooLarge, Detail: fmt.Sprintf("the body has %d bytes, and %d are allowed", len(body), most)}, nil
 	}
-	signed, err := Sign(f.target.Secrets, f.delivery.WebhookID, f.at, body)
+	request, err := d.request(&f.target, f.delivery.Dialect, f.delivery.WebhookID, f.at, body)
 	if err != nil {
 		return Outcome{Fault: Unrendered, Detail: "sign: " + err.Error()}, nil
 	}
-	headers := make(map[string]string, len(f.target.Headers)+len(signed)+2)
-	for name, value := range f.target.Headers {
+	sum := sha256.Sum256(body)
+	return d.sender.Send(ctx, request), sum[:]
+}
+
+// request returns a body on its way to an endpoint, signed at that time. What the
+// endpoint is set to send along gives way to what is ours.
+func (d *Dispatcher) request(t *Target, dialect, webhookID string, at time.Time, body []byte) (Request, error) {
+	signed, err := Sign(t.Secrets, webhookID, at, body)
+	if err != nil {
+		return Request{}, err
+	}
+	headers := make(map[string]string, len(t.Headers)+len(signed)+3)
+	for name, value := range t.Headers {
 		headers[strings.ToLower(name)] = value
 	}
 	headers["accept"] = "application/json"
 	headers["content-type"] = "application/json"
 	headers["user-agent"] = d.cfg.UserAgent
-	maps.Copy(headers, d.cfg.Dialects.headers(&f.delivery, f.at, f.target.Secrets, body))
+	maps.Copy(headers, d.cfg.Dialects.headers(dialect, webhookID, at, t.Secrets, body))
 	maps.Copy(headers, signed)
-	sum := sha256.Sum256(body)
-	return d.sender.Send(ctx, Request{URL: f.target.Settings.URL, Headers: headers, Body: body}), sum[:]
+	return Request{URL: t.Settings.URL, Headers: headers, Body: body}, nil
+}
+
+// Test sends a TestEvent to an endpoint of that account at once, disabled or not,
+// and returns what came of it and the webhook-id that it bore. Nothing is put on
+// record, and the endpoint is as well or as bad as it was. The error is
+// ErrNoTarget, or that of the queue. It may be called from anywhere.
+func (d *Dispatcher) Test(ctx context.Context, account, endpointID string) (o Outcome, webhookID string, err error) {
+	target, err := d.queue.Target(ctx, endpointID)
+	if err != nil {
+		return o, "", err
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return o, "", fmt.Errorf("make an id: %w", err)
+	}
+	at, dialect := d.now(), target.Settings.Dialect
+	webhookID = ID(endpointID, id, TestEvent)
+	var body []byte
+	if w, ok := d.cfg.Dialects.find(dialect).(TestWriter); ok {
+		body = w.AppendTest(nil, account, endpointID, id.String(), at)
+	} else {
+		body = AppendTest(nil, endpointID, at)
+	}
+	request, err := d.request(&target, dialect, webhookID, at, body)
+	if err != nil {
+		return o, "", err
+	}
+	ctx, cancel := context.WithTimeout(ctx, AttemptTimeout)
+	defer cancel()
+	o = d.sender.Send(ctx, request)
+	o.Detail = printable(o.Detail)
+	return o, webhookID, nil
 }
 
 // printable returns the first MaxDetail bytes of s as text that every database

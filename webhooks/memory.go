@@ -11,6 +11,7 @@ import (
 const (
 	historySize    = int(unsafe.Sizeof(History{}))
 	contactSize    = int(unsafe.Sizeof(Contact{}))
+	endpointSize   = int(unsafe.Sizeof(Endpoint{}))
 	messageSize    = int(unsafe.Sizeof(Message{}))
 	personSize     = int(unsafe.Sizeof(domain.Person{}))
 	attributeSize  = int(unsafe.Sizeof(domain.Attribute{}))
@@ -54,6 +55,9 @@ func (h *History) Size() int {
 func (c Contact) Size() int {
 	return contactSize + heapOfTexts(c.ID, c.Account.ID, c.Account.Name) + heapOfPerson(&c.Profile)
 }
+
+// Size is about how many bytes of memory the endpoint takes.
+func (ep Endpoint) Size() int { return endpointSize + heapOfTexts(ep.ID, ep.URL, ep.Dialect) }
 
 // heapOfTexts is what strings point to. The allocator gives out small pieces by
 // eight bytes.

@@ -80,6 +80,9 @@ func NewKeyPair(rand io.Reader) (private, public string) {
 	return private, PublicKey(private)
 }
 
+// isPrivate reports whether a secret is a private key.
+func isPrivate(secret string) bool { return strings.HasPrefix(secret, privatePrefix) }
+
 // PublicKey returns what a receiver verifies with: the public key of a private
 // one, and a shared secret itself. It is "" for what is neither.
 func PublicKey(secret string) string {
@@ -110,7 +113,7 @@ func Sign(secrets []string, id string, timestamp time.Time, body []byte) (map[st
 		if i > 0 {
 			signatures = append(signatures, ' ')
 		}
-		if strings.HasPrefix(secret, privatePrefix) {
+		if isPrivate(secret) {
 			key, err := keyOf(secret, privatePrefix, ed25519.PrivateKeySize)
 			if err != nil {
 				return nil, err

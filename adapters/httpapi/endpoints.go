@@ -2,14 +2,12 @@ package httpapi
 
 import (
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -21,16 +19,7 @@ import (
 	"verbatim/webhooks"
 )
 
-const (
-	// rotationOverlap is how long the secret before a new one still signs: long
-	// enough to roll a receiver out by hand during a working day.
-	rotationOverlap = 24 * time.Hour
-	// maxHeaderValue is how long the value of a header may be that is sent along:
-	// a large token. Servers refuse header blocks from 8 KiB on.
-	maxHeaderValue = 4096
-
-	startNow = "now"
-)
+const startNow = "now"
 
 // errNotProjected says that the read models do not have the endpoint yet.
 var errNotProjected = errors.New("the endpoint is not projected yet")
@@ -43,22 +32,29 @@ type (
 func (s *Server) endpointRoutes() {
 	const one = "/v1/endpoints/{id}"
 	register(s, withStatus(operation(http.MethodPost, "register-endpoint", "/v1/endpoints", tagEndpoints,
-		"Register an endpoint", "It is sent what happens from now on. The signing secret is shown once."),
+		"Register an endpoint", "It is sent what happens from now on. The signing secret is shown once; with the signature v1a, the public key is shown instead."),
 		http.StatusCreated), s.registerEndpoint)
 	register(s, withErrors(operation(http.MethodGet, "list-endpoints", "/v1/endpoints", tagEndpoints,
 		"List endpoints", "In the order they were registered."), http.StatusBadRequest), s.listEndpoints)
 	register(s, operation(http.MethodGet, "get-endpoint", one, tagEndpoints,
-		"Read an endpoint", "All but the signing secret and the values of headers."), s.getEndpoint)
+		"Read an endpoint", "All but the signing secret, the values of headers, and user name and password."), s.getEndpoint)
 	register(s, operation(http.MethodPatch, "change-endpoint", one, tagEndpoints,
-		"Change an endpoint", "A merge-patch (RFC 7396): null sets back to the default. The dialect cannot change; register another endpoint."),
+		"Change an endpoint", "A merge-patch (RFC 7396): null sets back to the default. Dialect and signature cannot change; register another endpoint."),
 		s.changeEndpoint)
 	register(s, operation(http.MethodDelete, "delete-endpoint", one, tagEndpoints,
 		"Delete an endpoint", "Deliveries that wait are cancelled."), s.deleteEndpoint)
 	register(s, withStatus(operation(http.MethodPost, "rotate-secret", one+"/rotate-secret", tagEndpoints,
-		"Make a new signing secret", "It is shown once. The one before it signs for another 24 hours beside it."),
+		"Make a new signing secret", "It is shown once. The one before it signs beside it until the overlap is over. The body may be empty."),
 		http.StatusOK), s.rotateSecret)
 	register(s, withStatus(operation(http.MethodPost, "enable-endpoint", one+"/enable", tagEndpoints,
 		"Let deliveries flow", ""), http.StatusOK), s.enableEndpoint)
+	test := withStatus(operation(http.MethodPost, "test-endpoint", one+"/test", tagEndpoints,
+		"Send a test", "An event "+webhooks.TestEvent+" is signed and sent at once, also to an endpoint that is disabled, and what came of it is the answer. "+
+			"It is no delivery: nothing is put on record or tried again."), http.StatusOK)
+	// It changes no stream: there is no version to insist on, and no event to keep
+	// an idempotency key with.
+	test.Parameters = []*huma.Param{commonParameter("RequestID")}
+	register(s, test, s.testEndpoint)
 	register(s, withStatus(operation(http.MethodPost, "disable-endpoint", one+"/disable", tagEndpoints,
 		"Hold deliveries back", "They are kept, and flow when it is enabled. The body may be empty."), http.StatusOK), s.disableEndpoint)
 }
@@ -129,9 +125,14 @@ type registerEndpointInput struct {
 		Filters       filtersInput      `json:"filters,omitzero" doc:"An event must pass every one that is set. Facts about contacts pass those that are about conversations."`
 		History       string            `json:"history,omitempty" doc:"none, full or last:N, where the dialect has one. Defaults to full."`
 		Headers       map[string]string `json:"headers,omitempty" doc:"Sent along; the values are never shown again."`
+		BasicAuth     *basicAuth        `json:"basic_auth,omitempty" doc:"Sent along as the header Authorization; never shown again."`
 		RateLimit     int               `json:"rate_limit,omitempty" doc:"Deliveries a second; 0 is no limit."`
 		RetrySchedule []string          `json:"retry_schedule,omitempty" doc:"Delays between attempts: 5s, 1m, …"`
-		Ordering      string            `json:"ordering,omitempty" doc:"conversation: first in, first out within a conversation."`
+		Ordering      string            `json:"ordering,omitempty" doc:"conversation: first in, first out within a conversation; none: each delivery by itself, as fast as it goes. Defaults to conversation."`
+		OnExhausted   string            `json:"on_exhausted,omitempty" doc:"When every attempt has failed, park: the delivery is parked and the next one follows; stop: it stays before those that follow until it is redelivered or cancelled. Defaults to park."`
+		Concurrency   int               `json:"concurrency,omitempty" doc:"Attempts at a time, up to 64; 0 is the default, 16."`
+		MaxBodyBytes  int               `json:"max_body_bytes,omitempty" doc:"Bytes of the largest body, 4096 to 67108864; 0 is the default, 8388608. In verbatim and cloudevents the history is cut to fit; what is larger all the same is parked."`
+		Signature     string            `json:"signature,omitempty" doc:"v1: HMAC-SHA256 with a shared secret; v1a: Ed25519, which is checked with a public key. Defaults to v1."`
 		Start         string            `json:"start,omitempty" doc:"now; to send what happened before, use POST …/replays."`
 	}
 }
@@ -144,24 +145,45 @@ type EndpointView struct {
 	// Settings has the names of headers, never their values.
 	endpoint.Settings
 
-	Disabled       bool      `json:"disabled"`
-	DisabledReason string    `json:"disabled_reason,omitempty"`
-	CreatedAt      time.Time `json:"created_at"`
-	UpdatedAt      time.Time `json:"updated_at"`
+	Disabled       bool           `json:"disabled"`
+	DisabledReason string         `json:"disabled_reason,omitempty"`
+	DisabledCause  endpoint.Cause `json:"disabled_cause,omitempty" enum:"manual,gone,failing" doc:"manual: somebody asked for it; gone: the receiver answered 410; failing: for days there was nothing but failures."`
+	CreatedAt      time.Time      `json:"created_at"`
+	UpdatedAt      time.Time      `json:"updated_at"`
+	Health         *healthView    `json:"health,omitempty" doc:"How it has answered of late, where one endpoint is read: absent while nothing bad is known."`
+	PublicKeys     []string       `json:"public_keys,omitempty" doc:"With the signature v1a, where one endpoint is read: those that check what is signed now, newest first."`
+}
+
+// healthView is how an endpoint has answered of late.
+type healthView struct {
+	Failures     int        `json:"failures" doc:"Attempts in a row that failed."`
+	FailingSince time.Time  `json:"failing_since" doc:"The first of them."`
+	OpenUntil    *time.Time `json:"open_until,omitempty" doc:"After so many failures the endpoint is left alone until then, when one delivery asks whether it is back."`
+}
+
+func newHealthView(h webhooks.Health) *healthView {
+	if h.Failures == 0 {
+		return nil
+	}
+	view := &healthView{Failures: h.Failures, FailingSince: h.FailingSince}
+	if h.Broken() {
+		view.OpenUntil = &h.OpenUntil
+	}
+	return view
 }
 
 func newEndpointView(row *projections.EndpointRow) EndpointView {
 	return EndpointView{
 		ID: row.ID, Number: row.Number, Version: row.Version, Settings: row.Settings,
-		Disabled: row.Disabled, DisabledReason: row.Reason, CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
+		Disabled: row.Disabled, DisabledReason: row.Reason, DisabledCause: row.Cause,
+		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
 	}
 }
 
 // endpointRegistered is a new endpoint and its secret.
 type endpointRegistered struct {
 	EndpointView
-
-	Secret string `json:"secret,omitempty" doc:"Signs the webhooks; shown once. Absent when the request is repeated after the secret was replaced."`
+	ShownSecret
 }
 
 func (s *Server) registerEndpoint(ctx context.Context, in *registerEndpointInput) (*createdAnswer[endpointRegistered], error) {
@@ -177,7 +199,7 @@ func (s *Server) registerEndpoint(ctx context.Context, in *registerEndpointInput
 		if settings, err = s.checkRegistration(c, in); err != nil {
 			return nil, err
 		}
-		if secret, err = s.prepareRegistration(ctx, c, &o, settings, in.Body.Headers); err != nil {
+		if secret, err = s.prepareRegistration(ctx, c, &o, settings, in.Body.BasicAuth.among(in.Body.Headers)); err != nil {
 			return nil, err
 		}
 	}
@@ -193,7 +215,7 @@ func (s *Server) registerEndpoint(ctx context.Context, in *registerEndpointInput
 	row, err := s.endpointAsOf(ctx, done.Stream, done.Version)
 	return &createdAnswer[endpointRegistered]{
 		Written: written(done.Version, done.Replayed), Location: "/v1/endpoints/" + row.ID,
-		Body: endpointRegistered{newEndpointView(&row), secret},
+		Body: endpointRegistered{newEndpointView(&row), show(secret)},
 	}, err
 }
 
@@ -203,7 +225,9 @@ func (s *Server) checkRegistration(c *call, in *registerEndpointInput) (endpoint
 	b := &in.Body
 	settings := endpoint.Settings{
 		URL: b.URL, Dialect: b.Dialect, Events: b.Events, Filters: b.Filters.filters(), History: b.History,
-		Headers: slices.Sorted(maps.Keys(b.Headers)), RateLimit: b.RateLimit, RetrySchedule: b.RetrySchedule, Ordering: b.Ordering,
+		Headers: slices.Sorted(maps.Keys(b.Headers)), BasicAuth: b.BasicAuth != nil,
+		RateLimit: b.RateLimit, RetrySchedule: b.RetrySchedule, Ordering: b.Ordering, OnExhausted: b.OnExhausted,
+		Concurrency: b.Concurrency, MaxBodyBytes: b.MaxBodyBytes, Signature: b.Signature,
 	}
 	if c.ifExists || c.ifVersion != nil {
 		wanted := int64(1)
@@ -231,6 +255,9 @@ func (s *Server) checkRegistration(c *call, in *registerEndpointInput) (endpoint
 	if err := checkHeaderValues(b.Headers); err != nil {
 		return settings, err
 	}
+	if err := b.BasicAuth.check(); err != nil {
+		return settings, err
+	}
 	return settings, s.cfg.CheckURL(settings.URL)
 }
 
@@ -247,7 +274,7 @@ func (s *Server) prepareRegistration(
 		account = domain.Account{ID: c.account}
 	}
 	o.Command = endpoint.Register{Account: account, Settings: settings}
-	secret = webhooks.NewSecret(rand.Reader)
+	secret = newSecret(settings.Signature)
 	now := s.cfg.Clock()
 	if err := s.cfg.Models.AddSecret(ctx, o.ID, secret, now, now); err != nil {
 		return "", err
@@ -256,29 +283,6 @@ func (s *Server) prepareRegistration(
 		err = s.cfg.Models.SetHeaders(ctx, o.ID, headers)
 	}
 	return secret, err
-}
-
-// checkHeaderValues returns a *domain.FieldError for what cannot be sent as the
-// value of a header, or twice. Names are the domain's to check.
-func checkHeaderValues(headers map[string]string) error {
-	seen := make(map[string]bool, len(headers))
-	for _, name := range slices.Sorted(maps.Keys(headers)) {
-		canonical := http.CanonicalHeaderKey(name)
-		if seen[canonical] {
-			return &domain.FieldError{Field: "headers." + name, Rule: "stands twice, in different case"}
-		}
-		seen[canonical] = true
-		value := headers[name]
-		if len(value) > maxHeaderValue {
-			return &domain.FieldError{Field: "headers." + name, Rule: "must be at most " + strconv.Itoa(maxHeaderValue) + " bytes"}
-		}
-		for i := range len(value) {
-			if c := value[i]; c < ' ' || c > '~' {
-				return &domain.FieldError{Field: "headers." + name, Rule: "must be printable ASCII characters"}
-			}
-		}
-	}
-	return nil
 }
 
 func (s *Server) endpointOrder(c *call, id string) endpointOrder {
@@ -295,11 +299,18 @@ func (s *Server) executeEndpoint(ctx context.Context, o endpointOrder) (endpoint
 	return done, err
 }
 
-// endpointAsOf returns an endpoint as of a version, straight from the log: its
-// stream is a handful of events.
+// endpointAsOf returns an endpoint as of a version: what the read models have of
+// it, taken on by what only the log has yet.
 func (s *Server) endpointAsOf(ctx context.Context, stream string, version int64) (projections.EndpointRow, error) {
-	var row projections.EndpointRow
-	for r, err := range s.cfg.Log.ReadStream(ctx, stream, 0) {
+	_, id := eventstore.SplitStream(stream)
+	row, found, err := s.cfg.Models.EndpointRow(ctx, id)
+	if err != nil {
+		return row, err
+	}
+	if !found || row.Version > version {
+		row = projections.EndpointRow{}
+	}
+	for r, err := range s.cfg.Log.ReadStream(ctx, stream, row.Version) {
 		if err != nil {
 			return row, err
 		}
@@ -320,38 +331,6 @@ func (s *Server) endpointAsOf(ctx context.Context, stream string, version int64)
 		return row, errNoSuchEvent
 	}
 	return row, nil
-}
-
-// secretAsOf returns the secret that an order made, for an answer that is given
-// again: a client that never got the first one has no other way to learn it. It
-// is "" if the secret was replaced since.
-func (s *Server) secretAsOf(ctx context.Context, done endpointDone) (string, error) {
-	for r, err := range s.cfg.Log.ReadStream(ctx, done.Stream, done.Version) {
-		if err != nil {
-			return "", err
-		}
-		if r.Type == (endpoint.SecretRotated{}).EventType() || r.Type == (endpoint.Deleted{}).EventType() {
-			return "", nil
-		}
-	}
-	_, id := eventstore.SplitStream(done.Stream)
-	target, err := s.target(ctx, id)
-	if err != nil || len(target.Secrets) == 0 {
-		return "", err
-	}
-	return target.Secrets[0], nil
-}
-
-// target returns the secrets and headers of an endpoint that is in the log.
-func (s *Server) target(ctx context.Context, id string) (webhooks.Target, error) {
-	if err := s.settle(ctx); err != nil {
-		return webhooks.Target{}, err
-	}
-	target, err := s.cfg.Models.Target(ctx, id)
-	if errors.Is(err, webhooks.ErrNoTarget) {
-		err = errNotProjected
-	}
-	return target, err
 }
 
 type listEndpointsInput struct {
@@ -389,7 +368,21 @@ func (s *Server) getEndpoint(ctx context.Context, in *EndpointPath) (*seen[Endpo
 		return nil, err
 	}
 	row, err := s.endpointAsOf(ctx, eventstore.StreamName("endpoint", in.ID), version)
-	return &seen[EndpointView]{ETag: etag(row.Version), Body: newEndpointView(&row)}, err
+	if err != nil {
+		return nil, err
+	}
+	view := newEndpointView(&row)
+	health, err := s.cfg.Models.Health(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	view.Health = newHealthView(health)
+	if row.Settings.Signature == endpoint.SignatureEd25519 {
+		if view.PublicKeys, err = s.publicKeys(ctx, in.ID); err != nil {
+			return nil, err
+		}
+	}
+	return &seen[EndpointView]{ETag: etag(row.Version), Body: view}, nil
 }
 
 type filtersPatch struct {
@@ -410,8 +403,13 @@ type changeEndpointInput struct {
 		Filters       patch[filtersPatch]             `json:"filters,omitzero" doc:"Merged filter by filter; null removes one, or all."`
 		History       patch[string]                   `json:"history,omitzero"`
 		Headers       patch[map[string]patch[string]] `json:"headers,omitzero" doc:"Merged name by name; null removes one, or all."`
+		BasicAuth     patch[basicAuth]                `json:"basic_auth,omitzero" doc:"Replaced as a whole; null removes it."`
 		RateLimit     patch[int]                      `json:"rate_limit,omitzero"`
 		RetrySchedule patch[[]string]                 `json:"retry_schedule,omitzero"`
+		Ordering      patch[string]                   `json:"ordering,omitzero" doc:"Of what happens from now on."`
+		OnExhausted   patch[string]                   `json:"on_exhausted,omitzero"`
+		Concurrency   patch[int]                      `json:"concurrency,omitzero"`
+		MaxBodyBytes  patch[int]                      `json:"max_body_bytes,omitzero" doc:"The history of what happens from now on is cut to it; what is larger than it now is parked."`
 	}
 }
 
@@ -420,6 +418,8 @@ func (in *changeEndpointInput) command() endpoint.Update {
 	cmd := endpoint.Update{
 		URL: b.URL.Patch, Events: b.Events.Patch, History: b.History.Patch,
 		RateLimit: b.RateLimit.Patch, RetrySchedule: b.RetrySchedule.Patch,
+		Ordering: b.Ordering.Patch, OnExhausted: b.OnExhausted.Patch,
+		Concurrency: b.Concurrency.Patch, MaxBodyBytes: b.MaxBodyBytes.Patch,
 		Filters: domain.Patch[endpoint.FiltersPatch]{Set: b.Filters.Set},
 	}
 	if f := b.Filters.Value; f != nil {
@@ -454,43 +454,12 @@ func (s *Server) changeEndpoint(ctx context.Context, in *changeEndpointInput) (*
 				return cmd, err
 			}
 		}
-		if !in.Body.Headers.Set {
+		if !in.Body.Headers.Set && !in.Body.BasicAuth.Set {
 			return cmd, nil
 		}
 		return s.prepareHeaders(ctx, in, state, cmd)
 	}
 	return s.endpointAnswer(s.executeEndpoint(ctx, o))(ctx)
-}
-
-// prepareHeaders keeps the values of changed headers, and returns the command
-// with the names of all. Nothing is kept if the command would be refused.
-func (s *Server) prepareHeaders(
-	ctx context.Context, in *changeEndpointInput, state endpoint.State, cmd endpoint.Update,
-) (endpoint.Command, error) {
-	headers := map[string]string{}
-	if in.Body.Headers.Value != nil {
-		target, err := s.target(ctx, in.ID)
-		if err != nil {
-			return cmd, err
-		}
-		maps.Copy(headers, target.Headers)
-		for name, value := range *in.Body.Headers.Value {
-			if value.Value == nil {
-				delete(headers, name)
-			} else {
-				headers[name] = *value.Value
-			}
-		}
-	}
-	names := slices.Sorted(maps.Keys(headers))
-	cmd.Headers = domain.Patch[[]string]{Set: true, Value: &names}
-	if _, err := endpoint.Decide(state, cmd, s.cfg.Clock()); err != nil {
-		return cmd, err
-	}
-	if err := checkHeaderValues(headers); err != nil {
-		return cmd, err
-	}
-	return cmd, s.cfg.Models.SetHeaders(ctx, in.ID, headers)
 }
 
 // endpointAnswer returns what answers with the endpoint as of the version that
@@ -514,51 +483,6 @@ func (s *Server) deleteEndpoint(ctx context.Context, in *EndpointPath) (*doneAns
 	return &doneAnswer{Written: written(done.Version, done.Replayed)}, err
 }
 
-type secretRotated struct {
-	ID            string    `json:"id" doc:"Of the endpoint."`
-	Secret        string    `json:"secret,omitempty" doc:"The new one; shown once. Absent when the request is repeated after it was replaced."`
-	PreviousUntil time.Time `json:"previous_until" doc:"Until then the one before it signs too."`
-	Version       int64     `json:"version"`
-}
-
-// rotateSecret keeps the new secret before the log says that there is one: the
-// other way round, a crash in between would leave a rotation that never was.
-func (s *Server) rotateSecret(ctx context.Context, in *EndpointPath) (*answer[secretRotated], error) {
-	o := s.endpointOrder(callOf(ctx), in.ID)
-	secret := ""
-	o.Prepare = func(ctx context.Context, state endpoint.State) (endpoint.Command, error) {
-		now := s.cfg.Clock().UTC().Truncate(time.Microsecond)
-		cmd := endpoint.RotateSecret{PreviousUntil: now.Add(rotationOverlap)}
-		if !state.Registered || state.Deleted || secret != "" {
-			return cmd, nil // refused in a moment; or kept by an earlier try
-		}
-		secret = webhooks.NewSecret(rand.Reader)
-		return cmd, s.cfg.Models.AddSecret(ctx, in.ID, secret, now, cmd.PreviousUntil)
-	}
-	done, err := s.executeEndpoint(ctx, o)
-	if err != nil {
-		return nil, err
-	}
-	if done.Replayed {
-		if secret, err = s.secretAsOf(ctx, done); err != nil {
-			return nil, err
-		}
-	}
-	event, err := s.cfg.Codec.Decode(&done.Events[0])
-	if err != nil {
-		return nil, err
-	}
-	rotated, ok := event.(endpoint.SecretRotated)
-	if !ok {
-		return nil, errNoSuchEvent
-	}
-	_, id := eventstore.SplitStream(done.Stream)
-	return &answer[secretRotated]{
-		Written: written(done.Version, done.Replayed),
-		Body:    secretRotated{id, secret, rotated.PreviousUntil, done.Version},
-	}, nil
-}
-
 func (s *Server) enableEndpoint(ctx context.Context, in *EndpointPath) (*answer[EndpointView], error) {
 	o := s.endpointOrder(callOf(ctx), in.ID)
 	o.Command = endpoint.Enable{}
@@ -578,4 +502,53 @@ func (s *Server) disableEndpoint(ctx context.Context, in *disableInput) (*answer
 	o := s.endpointOrder(callOf(ctx), in.ID)
 	o.Command = endpoint.Disable{Reason: orZero(in.Body).Reason}
 	return s.endpointAnswer(s.executeEndpoint(ctx, o))(ctx)
+}
+
+// A Tester sends an endpoint of an account one test event, at once; *webhooks.Dispatcher
+// is one. It returns what came of it and the webhook-id that the event bore, or
+// webhooks.ErrNoTarget.
+type Tester interface {
+	Test(ctx context.Context, account, endpointID string) (webhooks.Outcome, string, error)
+}
+
+type testAnswer struct{ Body testView }
+
+type testView struct {
+	WebhookID   string         `json:"webhook_id" doc:"Of the event that was sent."`
+	Accepted    bool           `json:"accepted" doc:"A delivery that is answered so counts as delivered."`
+	Status      int            `json:"status,omitempty" doc:"HTTP status; absent if there was no answer."`
+	Fault       webhooks.Fault `json:"fault,omitempty" enum:"dns,unreachable,connect_timed_out,tls,timed_out,private_range" doc:"Why there was no answer."`
+	Detail      string         `json:"detail,omitempty" doc:"The fault in words, or the first bytes of the answer."`
+	TookMS      float64        `json:"took_ms" doc:"Milliseconds, like those that follow: the parts of it that there were."`
+	DNSMS       float64        `json:"dns_ms,omitempty" doc:"The name was resolved."`
+	ConnectMS   float64        `json:"connect_ms,omitempty" doc:"The connection was made."`
+	TLSMS       float64        `json:"tls_ms,omitempty" doc:"The handshake."`
+	FirstByteMS float64        `json:"first_byte_ms,omitempty" doc:"From the request written to the first byte of the answer."`
+}
+
+func (s *Server) testEndpoint(ctx context.Context, in *EndpointPath) (*testAnswer, error) {
+	account := callOf(ctx).account
+	state, version, err := s.cfg.Endpoints.State(ctx, account, in.ID)
+	if errors.Is(err, eventstore.ErrForeign) || err == nil && (version == 0 || state.Deleted) {
+		err = endpoint.NotRegistered
+	}
+	if err == nil {
+		err = s.settle(ctx)
+	}
+	if err != nil {
+		return nil, err
+	}
+	o, webhookID, err := s.cfg.Tester.Test(ctx, account, in.ID)
+	if errors.Is(err, webhooks.ErrNoTarget) {
+		err = errNotProjected
+	}
+	if err != nil {
+		return nil, err
+	}
+	ms := func(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+	return &testAnswer{testView{
+		WebhookID: webhookID, Accepted: o.Status >= 200 && o.Status <= 299, Status: o.Status, Fault: o.Fault, Detail: o.Detail,
+		TookMS: ms(o.Took), DNSMS: ms(o.Timing.DNS), ConnectMS: ms(o.Timing.Connect), TLSMS: ms(o.Timing.TLS),
+		FirstByteMS: ms(o.Timing.FirstByte),
+	}}, nil
 }

@@ -26,6 +26,7 @@ import (
 	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
 	"verbatim/projections"
+	"verbatim/webhooks"
 	"verbatim/webhooks/dialect"
 )
 
@@ -88,6 +89,7 @@ func open(tb testing.TB, configure ...func(*httpapi.Config)) *house {
 		}),
 		Log: store, Events: store.Events(), Transcripts: h.transcripts, Models: store, Access: access{store}, Projected: h.group,
 		Dialects: dialects, Codec: codec,
+		Tester:    noTester{},
 		Key:       access{store}.Key,
 		AdminKeys: []string{"", adminKey},
 		CheckURL: func(url string) error {
@@ -362,6 +364,13 @@ func (h *house) conversation() string {
 	h.t.Helper()
 	r := h.do("POST", "/v1/conversations", object{"customer": jon}).is(201)
 	return "/v1/conversations/" + r.text("id")
+}
+
+// noTester reaches nobody.
+type noTester struct{}
+
+func (noTester) Test(context.Context, string, string) (webhooks.Outcome, string, error) {
+	return webhooks.Outcome{}, "", webhooks.ErrNoTarget
 }
 
 // access gives the store's keys in the API's words.

@@ -76,8 +76,10 @@ type ReadModels interface {
 	// Target returns the secrets that still sign, newest first, and the headers
 	// of an endpoint, or webhooks.ErrNoTarget.
 	Target(ctx context.Context, endpointID string) (webhooks.Target, error)
-	// AddSecret makes a secret the endpoint's newest; the one before it still
-	// signs until previousUntil.
+	// Health returns how an endpoint has answered of late.
+	Health(ctx context.Context, endpointID string) (webhooks.Health, error)
+	// AddSecret makes a secret the endpoint's newest; those before it still sign
+	// until previousUntil, if they would have until then.
 	AddSecret(ctx context.Context, endpointID, secret string, at, previousUntil time.Time) error
 	// SetHeaders keeps the headers that are sent along to an endpoint.
 	SetHeaders(ctx context.Context, endpointID string, headers map[string]string) error
@@ -115,6 +117,7 @@ type Config struct {
 	Projected   Projected
 	Dialects    *webhooks.Dialects
 	Codec       *eventstore.Codec
+	Tester      Tester
 
 	// Key returns a key by its id, and whether there is one.
 	Key func(ctx context.Context, id string) (Key, bool, error)
@@ -160,6 +163,7 @@ func (c *Config) validate() error {
 		{"Projected", c.Projected == nil},
 		{"Dialects", c.Dialects == nil},
 		{"Codec", c.Codec == nil},
+		{"Tester", c.Tester == nil},
 		{"Key", c.Key == nil},
 	} {
 		if f.missing {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"verbatim/domain"
+	"verbatim/webhooks"
 )
 
 // Secrets returns the signing secrets of an endpoint that still sign, newest
@@ -44,6 +45,27 @@ func (s *Store) open(endpointID, sealed string) (string, error) {
 	return s.vault.Open(endpointID, sealed)
 }
 
+// checkVault returns ErrOtherKey if what is sealed cannot be opened: somebody
+// should hear of it now, and not from deliveries that fail. All of a database is
+// sealed with one key, so that one secret tells for all of them.
+func (s *Store) checkVault(ctx context.Context) error {
+	var id, sealed string
+	err := s.read.QueryRowContext(ctx, `SELECT endpoint, secret FROM secrets WHERE secret LIKE 'sealed%'
+		UNION ALL SELECT endpoint, headers FROM endpoint_headers WHERE headers LIKE 'sealed%' LIMIT 1`).Scan(&id, &sealed)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil
+	case err != nil:
+		return fmt.Errorf("read a secret: %w", err)
+	}
+	if _, err := s.open(id, sealed); errors.Is(err, webhooks.ErrSealed) {
+		return ErrOtherKey
+	} else if err != nil {
+		return err
+	}
+	return nil
+}
+
 // sealAll seals what was kept before there was a vault.
 func (s *Store) sealAll(ctx context.Context) error {
 	for _, table := range []struct{ name, column string }{{"secrets", "secret"}, {"endpoint_headers", "headers"}} {
@@ -72,15 +94,15 @@ func (s *Store) sealAll(ctx context.Context) error {
 	return nil
 }
 
-// AddSecret makes a secret the endpoint's newest; the one before it still signs
-// until previousUntil.
+// AddSecret makes a secret the endpoint's newest; those before it still sign until
+// previousUntil, if they would have until then.
 func (s *Store) AddSecret(ctx context.Context, endpointID, secret string, at, previousUntil time.Time) error {
 	return s.write1(ctx, func(t *tx) error {
-		if _, err := t.exec("DELETE FROM secrets WHERE endpoint = ? AND expires_at <= ?", endpointID, micros(at)); err != nil {
+		if _, err := t.exec("UPDATE secrets SET expires_at = ?1 WHERE endpoint = ?2 AND (expires_at IS NULL OR expires_at > ?1)",
+			micros(previousUntil), endpointID); err != nil {
 			return err
 		}
-		if _, err := t.exec("UPDATE secrets SET expires_at = ? WHERE endpoint = ? AND expires_at IS NULL",
-			micros(previousUntil), endpointID); err != nil {
+		if _, err := t.exec("DELETE FROM secrets WHERE endpoint = ? AND expires_at <= ?", endpointID, micros(at)); err != nil {
 			return err
 		}
 		_, err := t.exec(`INSERT INTO secrets (endpoint, secret, created_at) VALUES (?,?,?)

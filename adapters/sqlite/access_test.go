@@ -16,6 +16,7 @@ import (
 
 	"verbatim/adapters/sqlite"
 	"verbatim/domain"
+	"verbatim/projections"
 	"verbatim/webhooks"
 )
 
@@ -46,16 +47,16 @@ func TestSecrets(t *testing.T) {
 	sign(hour(34).Add(-time.Microsecond), "second", "first")
 	sign(hour(34), "second")
 
-	// Rotated again before the first has ended: three sign, each to its own end.
+	// Rotated again before the first has ended: three sign, and none of those
+	// before it longer than the last rotation says.
 	rotate("ep-1", "third", hour(20), hour(22))
 	sign(hour(20), "third", "second", "first")
-	sign(hour(22), "third", "first")
-	sign(hour(34), "third")
+	sign(hour(22), "third")
 
 	// At once: a secret that leaked does not sign for another moment.
 	rotate("ep-1", "fourth", hour(40), hour(40))
 	sign(hour(40), "fourth")
-	sign(hour(0), "fourth", "third") // the first two are not kept longer than needed
+	sign(hour(0), "fourth") // the others are not kept longer than needed
 	if got, err := s.Secrets(t.Context(), "ep-2", hour(1000)); err != nil || !slices.Equal(got, []string{"another's"}) {
 		t.Errorf("the other endpoint's: %v, %v", got, err)
 	}
@@ -115,10 +116,12 @@ func TestSecretsAreSealed(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	reopen(sqlite.Options{Vault: vault(2)})
-	if _, err := s.Secrets(t.Context(), "ep-1", noon()); !errors.Is(err, webhooks.ErrSealed) {
+	// Another key is found out when the file is opened, by one who has no use for
+	// secrets not at all.
+	if _, err := sqlite.Open(t.Context(), dir, sqlite.Options{Vault: vault(2)}); !errors.Is(err, sqlite.ErrOtherKey) {
 		t.Errorf("another key: got %v", err)
 	}
+	reopen(sqlite.Options{})
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -143,6 +146,76 @@ func TestSecretsAreSealed(t *testing.T) {
 		return err
 	}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// Headers alone tell that the key is another one, and so does a secret that has
+// expired.
+func TestAnotherKey(t *testing.T) {
+	t.Parallel()
+	vault := func(fill byte) sqlite.Options {
+		v, err := webhooks.NewVault(bytes.Repeat([]byte{fill}, webhooks.VaultKeySize))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sqlite.Options{Vault: v}
+	}
+	for name, keep := range map[string]func(s *sqlite.Store) error{
+		"headers": func(s *sqlite.Store) error {
+			return s.SetHeaders(t.Context(), "ep-1", map[string]string{"X-A": "a"})
+		},
+		"secret": func(s *sqlite.Store) error {
+			return s.AddSecret(t.Context(), "ep-1", "whsec_x", noon(), noon())
+		},
+	} {
+		dir := t.TempDir()
+		for _, fill := range []byte{1, 1, 2, 1} {
+			s, err := sqlite.Open(t.Context(), dir, vault(fill))
+			if other := fill != 1; errors.Is(err, sqlite.ErrOtherKey) != other || !other && err != nil {
+				t.Errorf("%s: with key %d got %v", name, fill, err)
+			}
+			if err == nil {
+				if err := errors.Join(keep(s), s.Close()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
+// How an endpoint fared before it was enabled no longer counts.
+func TestHealthBeginsAnewWhenEnabled(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	if h, err := s.Health(t.Context(), "nobody"); err != nil || h != (webhooks.Health{}) {
+		t.Errorf("got %+v, %v", h, err)
+	}
+	failing := webhooks.Health{Failures: 12, FailingSince: noon(), Breaks: 1, OpenUntil: noon().Add(time.Minute)}
+	for _, c := range []struct {
+		enabled time.Time
+		want    webhooks.Health
+	}{
+		{time.Time{}, failing},
+		{noon(), failing},
+		{noon().Add(time.Microsecond), webhooks.Health{}},
+	} {
+		row := projections.EndpointRow{ID: "ep-1", Account: domain.Account{ID: "acme"}, Version: 1, EnabledAt: c.enabled}
+		page := &projections.Page{Rows: projections.Rows{
+			Endpoints:  map[string]projections.EndpointRow{"ep-1": row},
+			Deliveries: []webhooks.Delivery{{ID: "dlv_1", EndpointID: "ep-1", State: webhooks.Pending}},
+		}}
+		report := webhooks.Report{
+			Delivery: webhooks.Delivery{ID: "dlv_1", EndpointID: "ep-1", State: webhooks.Pending},
+			Attempt:  webhooks.Attempt{Number: 1}, Health: failing,
+		}
+		if err := errors.Join(s.CommitPage(t.Context(), page), s.Record(t.Context(), []webhooks.Report{report})); err != nil {
+			t.Fatal(err)
+		}
+		h, err := s.Health(t.Context(), "ep-1")
+		target, err2 := s.Target(t.Context(), "ep-1")
+		if err != nil || err2 != nil || h != c.want || target.Health != c.want {
+			t.Errorf("enabled at %s: %+v and %+v, %v, %v", c.enabled, h, target.Health, err, err2)
+		}
 	}
 }
 

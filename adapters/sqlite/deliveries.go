@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"verbatim/projections"
 	"verbatim/webhooks"
 )
 
@@ -202,7 +203,7 @@ func (s *Store) Target(ctx context.Context, endpointID string) (webhooks.Target,
 	if t.Secrets, err = s.Secrets(ctx, endpointID, time.Now()); err != nil {
 		return t, err
 	}
-	if t.Health, err = s.health(ctx, endpointID); err != nil {
+	if t.Health, err = s.health(ctx, &row); err != nil {
 		return t, err
 	}
 	var headers string
@@ -221,12 +222,21 @@ func (s *Store) Target(ctx context.Context, endpointID string) (webhooks.Target,
 	return t, nil
 }
 
-// health returns how an endpoint has answered of late.
-func (s *Store) health(ctx context.Context, endpointID string) (webhooks.Health, error) {
+// Health returns how an endpoint has answered of late. One that was enabled since
+// begins anew.
+func (s *Store) Health(ctx context.Context, endpointID string) (webhooks.Health, error) {
+	row, found, err := s.EndpointRow(ctx, endpointID)
+	if err != nil || !found {
+		return webhooks.Health{}, err
+	}
+	return s.health(ctx, &row)
+}
+
+func (s *Store) health(ctx context.Context, row *projections.EndpointRow) (webhooks.Health, error) {
 	var h webhooks.Health
 	var since, until int64
 	err := s.read.QueryRowContext(ctx, "SELECT failures, failing_since, breaks, open_until FROM endpoint_health WHERE endpoint = ?",
-		endpointID).Scan(&h.Failures, &since, &h.Breaks, &until)
+		row.ID).Scan(&h.Failures, &since, &h.Breaks, &until)
 	if errors.Is(err, sql.ErrNoRows) {
 		return h, nil
 	}
@@ -234,6 +244,9 @@ func (s *Store) health(ctx context.Context, endpointID string) (webhooks.Health,
 		return h, fmt.Errorf("read endpoint health: %w", err)
 	}
 	h.FailingSince, h.OpenUntil = fromMicros(since), fromMicrosOrZero(until)
+	if h.FailingSince.Before(row.EnabledAt) {
+		return webhooks.Health{}, nil
+	}
 	return h, nil
 }
 

@@ -60,6 +60,8 @@ var (
 	ErrNewer = errors.New("the database was written by a newer version of Verbatim")
 	// ErrDamaged says that events do not match their digests.
 	ErrDamaged = errors.New("the log does not match its digests")
+	// ErrOtherKey says that secrets were sealed with another key than the vault's.
+	ErrOtherKey = errors.New("its secrets were sealed with another key; serve with the one that was in use when they were made")
 	// ErrNoDatabase says that there is nothing to read.
 	ErrNoDatabase = errors.New("there is no Verbatim database in this folder")
 )
@@ -98,7 +100,7 @@ type Store struct {
 
 // Open opens the data folder, making it and bringing its tables up to date if
 // it is not read only. It returns ErrInUse, ErrNotOurs, ErrNewer, ErrDamaged,
-// or ErrNoDatabase.
+// ErrOtherKey, or ErrNoDatabase.
 func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 	s := &Store{dir: dir, vault: o.Vault}
 	s.close = sync.OnceValue(s.closeAll)
@@ -158,7 +160,11 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
 	if s.vault != nil {
-		if err := s.sealAll(ctx); err != nil {
+		err := s.checkVault(ctx)
+		if err == nil {
+			err = s.sealAll(ctx)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("open %s: %w", file, err)
 		}
 	}

@@ -53,6 +53,7 @@ type app struct {
 	store        *sqlite.Store
 	subscription *messaging.Subscription
 	dispatcher   *webhooks.Dispatcher
+	notary       *notary
 	expirer      *projections.Expirer
 	jobs         *webhooks.Jobs
 	janitor      *webhooks.Janitor // may be nil
@@ -94,10 +95,15 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
 		})
+	endpoints := eventstore.NewAggregates(a.store, codec, time.Now,
+		eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
+			Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
+		})
+	a.notary = newNotary(endpoints, func(id string) { a.dispatcher.Wake(id) }, log)
 	transcripts := projections.NewTranscripts(a.store, codec, dialects, cfg.HistoryMemory)
 	a.dispatcher = webhooks.NewDispatcher(a.store, transcripts,
 		httpsender.New(httpsender.Config{Egress: cfg.egress}), time.Now,
-		webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log})
+		webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log, Notice: a.notary.notice})
 	a.jobs = webhooks.NewJobs(a.store, a.dispatcher.Reload, time.Now, log)
 	a.janitor = webhooks.NewJanitor(a.store, cfg.keeping(), time.Now, log)
 	group := projections.NewGroup(a.store, codec, a.store, time.Now, log,
@@ -121,12 +127,9 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 			eventstore.Rules[contact.State, contact.Command, contact.Event]{
 				Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
 			}),
-		Endpoints: eventstore.NewAggregates(a.store, codec, time.Now,
-			eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
-				Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
-			}),
-		Log: a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Access: access{a.store},
-		Projected: group, Dialects: dialects, Codec: codec,
+		Endpoints: endpoints,
+		Log:       a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Access: access{a.store},
+		Projected: group, Dialects: dialects, Codec: codec, Tester: a.dispatcher,
 		Key:       access{a.store}.Key,
 		AdminKeys: []string{cfg.AdminKey, a.token},
 		CheckURL:  cfg.egress.Check,
@@ -188,7 +191,12 @@ func (a *app) run(ctx context.Context) error {
 	defer stop()
 	parts, failed := errgroup.WithContext(background)
 	parts.Go(func() error { return named("projections", a.subscription.Run(failed)) })
-	parts.Go(func() error { return named("dispatcher", a.dispatcher.Run(failed)) })
+	told, end := context.WithCancel(context.WithoutCancel(ctx)) // until the dispatcher has nothing more to tell
+	parts.Go(func() error {
+		defer end()
+		return named("dispatcher", a.dispatcher.Run(failed))
+	})
+	parts.Go(func() error { a.notary.run(told); return nil })
 	parts.Go(func() error { a.expire(failed); return nil })
 	parts.Go(func() error { a.steps(failed, "jobs", a.jobs.Rung(), a.jobs.Step); return nil })
 	if a.janitor != nil {

@@ -127,7 +127,7 @@ func importFault(err error) error {
 func openFault(err error) error {
 	for sentinel, name := range map[error]string{
 		sqlite.ErrInUse: "in_use", sqlite.ErrNotOurs: "not_a_database", sqlite.ErrNewer: "newer_database",
-		sqlite.ErrDamaged: "damaged", sqlite.ErrNoDatabase: "no_database",
+		sqlite.ErrDamaged: "damaged", sqlite.ErrOtherKey: "secret_key", sqlite.ErrNoDatabase: "no_database",
 	} {
 		if errors.Is(err, sentinel) {
 			return &fault{exit: exitFailed, code: name, err: err}

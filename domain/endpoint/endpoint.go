@@ -4,6 +4,7 @@ package endpoint
 
 import (
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,8 +13,8 @@ import (
 )
 
 // Settings is what a webhook endpoint is set to. Secrets are never among it:
-// the signing secret and the values of Headers live in a table that can be
-// erased.
+// the signing secret, the values of Headers, and user name and password live in a
+// table that can be erased.
 type Settings struct {
 	URL           string   `json:"url"`
 	Dialect       string   `json:"dialect"` // name and version, "closer@1"
@@ -21,6 +22,7 @@ type Settings struct {
 	Filters       Filters  `json:"filters,omitzero"`
 	History       string   `json:"history,omitempty"`        // "full", "none" or "last:N"; where the dialect has one
 	Headers       []string `json:"headers,omitempty"`        // names of the headers sent along
+	BasicAuth     bool     `json:"basic_auth,omitempty"`     // a user name and a password are sent along
 	RateLimit     int      `json:"rate_limit,omitempty"`     // deliveries a second; 0 is no limit
 	RetrySchedule []string `json:"retry_schedule,omitempty"` // delays between attempts, "5s"; empty is the default
 	Ordering      string   `json:"ordering,omitempty"`       // "conversation" or "none"
@@ -63,13 +65,55 @@ type SecretRotated struct {
 	PreviousUntil time.Time `json:"previous_until"`
 }
 
-// Disabled stops deliveries to the endpoint.
+// Disabled stops deliveries to the endpoint. They are kept until it is enabled.
 type Disabled struct {
-	Reason string `json:"reason,omitempty"`
+	Reason string `json:"reason,omitempty"` // in words
+	Cause  Cause  `json:"cause,omitempty"`
 }
 
-// Enabled lets deliveries to the endpoint flow again.
+// Cause is what led to an endpoint's being disabled.
+type Cause string
+
+// The causes. One that was recorded without any was ByHand.
+const (
+	ByHand         Cause = "manual"  // somebody asked for it
+	ReceiverGone   Cause = "gone"    // the receiver said that it wants nothing more (410)
+	ReceiverFailed Cause = "failing" // for days there was nothing but failures
+)
+
+// Enabled lets deliveries to the endpoint flow again. What was known of its
+// health is forgotten.
 type Enabled struct{}
+
+// Failing says that attempt after attempt has failed, so that the endpoint is
+// left alone and only asked from time to time whether it is back.
+type Failing struct {
+	Since time.Time `json:"since"` // the first of the failures in a row
+	Outcome
+}
+
+// Recovered says that an endpoint that was Failing takes deliveries again.
+type Recovered struct {
+	Since time.Time `json:"since"` // since when it had been failing
+}
+
+// Exhausted says that a delivery was given up: nothing will send it again
+// unless somebody asks for it.
+type Exhausted struct {
+	DeliveryID string `json:"delivery_id"`
+	Event      string `json:"event"`  // what the endpoint's dialect calls it
+	Stream     string `json:"stream"` // of what it was about
+	Attempts   int    `json:"attempts"`
+	Reason     string `json:"reason"`
+	Outcome
+}
+
+// An Outcome is what the last attempt came to. What the receiver said is no part
+// of it: it may be anything, and a log is for ever.
+type Outcome struct {
+	Status int    `json:"status,omitempty"` // of HTTP, if there was an answer
+	Fault  string `json:"fault,omitempty"`  // why there was none
+}
 
 // Deleted ends the endpoint.
 type Deleted struct{}
@@ -79,6 +123,9 @@ func (Updated) EventType() string       { return "endpoint.updated" }
 func (SecretRotated) EventType() string { return "endpoint.secret_rotated" }
 func (Disabled) EventType() string      { return "endpoint.disabled" }
 func (Enabled) EventType() string       { return "endpoint.enabled" }
+func (Failing) EventType() string       { return "endpoint.failing" }
+func (Recovered) EventType() string     { return "endpoint.recovered" }
+func (Exhausted) EventType() string     { return "endpoint.exhausted" }
 func (Deleted) EventType() string       { return "endpoint.deleted" }
 
 func (Registered) event()    {}
@@ -86,6 +133,9 @@ func (Updated) event()       {}
 func (SecretRotated) event() {}
 func (Disabled) event()      {}
 func (Enabled) event()       {}
+func (Failing) event()       {}
+func (Recovered) event()     {}
+func (Exhausted) event()     {}
 func (Deleted) event()       {}
 
 // Command is a request to an endpoint. The set is closed.
@@ -99,36 +149,57 @@ type Register struct {
 	Settings Settings
 }
 
-// Update is a merge-patch (RFC 7396) of the settings. The dialect is pinned:
-// a receiver that reads another format is another endpoint.
+// Update is a merge-patch (RFC 7396) of the settings. The dialect and the
+// signature are pinned: a receiver that reads another format, or checks with
+// another kind of key, is another endpoint.
 type Update struct {
 	URL           domain.Patch[string]
 	Events        domain.Patch[[]string]
 	Filters       domain.Patch[FiltersPatch]
 	History       domain.Patch[string]
 	Headers       domain.Patch[[]string]
+	BasicAuth     domain.Patch[bool]
 	RateLimit     domain.Patch[int]
 	RetrySchedule domain.Patch[[]string]
+	Ordering      domain.Patch[string]
+	OnExhausted   domain.Patch[string]
+	Concurrency   domain.Patch[int]
+	MaxBodyBytes  domain.Patch[int]
 }
 
 // RotateSecret says that a new secret was made.
 type RotateSecret struct{ PreviousUntil time.Time }
 
-// Disable stops deliveries.
-type Disable struct{ Reason string }
+// Disable stops deliveries. Without a cause it is done by hand.
+type Disable struct {
+	Reason string
+	Cause  Cause
+}
 
 // Enable lets deliveries flow again.
 type Enable struct{}
 
+// NoteFailing says that nothing but failures come of attempts.
+type NoteFailing Failing
+
+// NoteRecovered says that a delivery was accepted after many had failed.
+type NoteRecovered Recovered
+
+// NoteExhausted says that a delivery was given up.
+type NoteExhausted Exhausted
+
 // Delete ends the endpoint.
 type Delete struct{}
 
-func (Register) command()     {}
-func (Update) command()       {}
-func (RotateSecret) command() {}
-func (Disable) command()      {}
-func (Enable) command()       {}
-func (Delete) command()       {}
+func (Register) command()      {}
+func (Update) command()        {}
+func (RotateSecret) command()  {}
+func (Disable) command()       {}
+func (Enable) command()        {}
+func (NoteFailing) command()   {}
+func (NoteRecovered) command() {}
+func (NoteExhausted) command() {}
+func (Delete) command()        {}
 
 // Refusals: what an endpoint may say no to.
 const (
@@ -153,6 +224,13 @@ const (
 	DefaultBodyLimit = 8 << 20        // bytes; a long history, and as much as most servers take when told to
 	MaxBodyLimit     = 64 << 20       // bytes; a body is in memory as a whole
 	MaxReasonLength  = 500            // characters of the reason for disabling
+
+	// DefaultOverlap is how long the secret before a new one still signs: long
+	// enough to roll a receiver out by hand during a working day. MaxOverlap is a
+	// month for those who deploy on a fixed day: until then a secret that got out
+	// can sign.
+	DefaultOverlap = 24 * time.Hour
+	MaxOverlap     = 31 * 24 * time.Hour
 )
 
 // History settings beside "last:N".
@@ -183,7 +261,7 @@ const (
 const AllEvents = "*"
 
 // StateSchema is the version of State's stored shape.
-const StateSchema = 1
+const StateSchema = 2
 
 // State is what an endpoint must remember in order to decide. The zero State is
 // an endpoint that was never registered.
@@ -191,7 +269,11 @@ type State struct {
 	Registered bool     `json:"registered"`
 	Deleted    bool     `json:"deleted,omitempty"`
 	Disabled   bool     `json:"disabled,omitempty"`
+	Failing    bool     `json:"failing,omitempty"`
 	Settings   Settings `json:"settings"`
+	// GivenUp is the delivery that was last given up, after so many attempts.
+	GivenUp  string `json:"given_up,omitempty"`
+	Attempts int    `json:"attempts,omitempty"`
 }
 
 // Decide returns what follows from asking c of s, or why it is refused: a
@@ -219,20 +301,34 @@ func Decide(s State, c Command, _ time.Time) ([]Event, error) {
 		if err := domain.Text("reason", c.Reason, MaxReasonLength); err != nil {
 			return nil, err
 		}
-		if s.Disabled {
-			return nil, nil
+		if c.Cause == "" {
+			c.Cause = ByHand
 		}
-		return []Event{Disabled(c)}, nil
+		return when(!s.Disabled, Disabled(c))
 	case Enable:
-		if !s.Disabled {
-			return nil, nil
-		}
-		return []Event{Enabled{}}, nil
+		return when(s.Disabled, Enabled{})
+
+	// Whoever does not know whether a note was heard says it again. And attempts
+	// that were under way when the endpoint was disabled say nothing of how it is.
+	case NoteFailing:
+		return when(!s.Failing && !s.Disabled, Failing(c))
+	case NoteRecovered:
+		return when(s.Failing && !s.Disabled, Recovered(c))
+	case NoteExhausted:
+		return when(s.GivenUp != c.DeliveryID || s.Attempts != c.Attempts, Exhausted(c))
 	case Delete:
 		return []Event{Deleted{}}, nil
 	default:
 		panic("endpoint: a command outside the closed set")
 	}
+}
+
+// when returns e if it says anything new.
+func when(news bool, e Event) ([]Event, error) {
+	if !news {
+		return nil, nil
+	}
+	return []Event{e}, nil
 }
 
 func (s State) update(c Update) ([]Event, error) {
@@ -244,8 +340,13 @@ func (s State) update(c Update) ([]Event, error) {
 	}
 	settings.History = c.History.Or(settings.History)
 	settings.Headers = c.Headers.Or(settings.Headers)
+	settings.BasicAuth = c.BasicAuth.Or(settings.BasicAuth)
 	settings.RateLimit = c.RateLimit.Or(settings.RateLimit)
 	settings.RetrySchedule = c.RetrySchedule.Or(settings.RetrySchedule)
+	settings.Ordering = c.Ordering.Or(settings.Ordering)
+	settings.OnExhausted = c.OnExhausted.Or(settings.OnExhausted)
+	settings.Concurrency = c.Concurrency.Or(settings.Concurrency)
+	settings.MaxBodyBytes = c.MaxBodyBytes.Or(settings.MaxBodyBytes)
 	settings, err := normal(settings)
 	if err != nil {
 		return nil, err
@@ -267,7 +368,13 @@ func Evolve(s State, e Event) State {
 	case Disabled:
 		s.Disabled = true
 	case Enabled:
-		s.Disabled = false
+		s.Disabled, s.Failing = false, false
+	case Failing:
+		s.Failing = true
+	case Recovered:
+		s.Failing = false
+	case Exhausted:
+		s.GivenUp, s.Attempts = e.DeliveryID, e.Attempts
 	case Deleted:
 		s.Deleted = true
 	default:
@@ -287,19 +394,11 @@ func normal(s Settings) (Settings, error) {
 	if len(s.Events) == 0 {
 		s.Events = []string{AllEvents}
 	}
-	if s.Ordering == "" {
-		s.Ordering = PerConversation
-	}
 	if s.History == "" {
 		s.History = HistoryFull
 	}
-	switch {
-	case len(s.Events) > MaxEvents:
+	if len(s.Events) > MaxEvents {
 		return s, &domain.FieldError{Field: "events", Rule: "must be at most " + strconv.Itoa(MaxEvents) + " names"}
-	case s.Ordering != PerConversation:
-		return s, &domain.FieldError{Field: "ordering", Rule: `must be "conversation"`}
-	case s.RateLimit < 0 || s.RateLimit > MaxRateLimit:
-		return s, &domain.FieldError{Field: "rate_limit", Rule: "must be between 0 and " + strconv.Itoa(MaxRateLimit)}
 	}
 	for i, name := range s.Events {
 		if err := domain.Text(at("events", i), name, domain.MaxNameLength); err != nil {
@@ -316,7 +415,52 @@ func normal(s Settings) (Settings, error) {
 	if _, err := ParseSchedule(s.RetrySchedule); err != nil {
 		return s, err
 	}
-	return s, checkHeaders(s.Headers)
+	if err := checkHeaders(s.Headers); err != nil {
+		return s, err
+	}
+	if s.BasicAuth && slices.ContainsFunc(s.Headers, isAuthorization) {
+		return s, &domain.FieldError{Field: "basic_auth", Rule: "is the header Authorization, which is set already; set one of the two"}
+	}
+	return normalLimits(s)
+}
+
+func isAuthorization(header string) bool { return strings.EqualFold(header, "Authorization") }
+
+// normalLimits is normal for how deliveries are sent.
+func normalLimits(s Settings) (Settings, error) {
+	for _, choice := range []struct {
+		field, normal, other string
+		value                *string
+	}{
+		{"ordering", PerConversation, Unordered, &s.Ordering},
+		{"on_exhausted", ParkDelivery, StopLane, &s.OnExhausted},
+		{"signature", SignatureHMAC, SignatureEd25519, &s.Signature},
+	} {
+		switch *choice.value {
+		case choice.normal, choice.other:
+		case "":
+			*choice.value = choice.normal
+		default:
+			return s, &domain.FieldError{Field: choice.field, Rule: `must be "` + choice.normal + `" or "` + choice.other + `"`}
+		}
+	}
+	for _, limit := range []struct {
+		field       string
+		value       int
+		least, most int // beside 0
+	}{
+		{"rate_limit", s.RateLimit, 1, MaxRateLimit},
+		{"concurrency", s.Concurrency, 1, MaxConcurrency},
+		{"max_body_bytes", s.MaxBodyBytes, MinBodyLimit, MaxBodyLimit},
+	} {
+		if limit.value != 0 && (limit.value < limit.least || limit.value > limit.most) {
+			return s, &domain.FieldError{
+				Field: limit.field,
+				Rule:  "must be 0, or between " + strconv.Itoa(limit.least) + " and " + strconv.Itoa(limit.most),
+			}
+		}
+	}
+	return s, nil
 }
 
 func checkURL(raw string) error {
@@ -346,13 +490,17 @@ func validPort(port string) bool {
 	return port == "" || err == nil && n > 0
 }
 
-// reserved reports whether the sender itself sets the header.
+// reserved reports whether the header is not an endpoint's to set: the sender
+// itself sets it, a format does, or it is about the connection (RFC 9110, 7.6)
+// and not about what is sent over it.
 func reserved(name string) bool {
 	switch lower := strings.ToLower(name); lower {
-	case "host", "content-type", "content-length", "transfer-encoding", "connection", "user-agent":
+	case "host", "content-type", "content-length", "content-encoding", "user-agent", "accept", "accept-encoding",
+		"transfer-encoding", "connection", "keep-alive", "expect", "te", "trailer", "upgrade", "http2-settings",
+		"x-idempotency-key": // with which the sender marks what may be sent twice
 		return true
 	default:
-		return strings.HasPrefix(lower, "webhook-")
+		return strings.HasPrefix(lower, "webhook-") || strings.HasPrefix(lower, "x-chatwoot-") || strings.HasPrefix(lower, "proxy-")
 	}
 }
 
@@ -412,4 +560,17 @@ func ParseSchedule(delays []string) ([]time.Duration, error) {
 		out[i] = d
 	}
 	return out, nil
+}
+
+// ParseOverlap returns how long the secret before a new one still signs:
+// DefaultOverlap if nothing is said, and not at all for "0s".
+func ParseOverlap(s string) (time.Duration, error) {
+	if s == "" {
+		return DefaultOverlap, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 || d > MaxOverlap {
+		return 0, &domain.FieldError{Field: "overlap", Rule: `must be a duration such as "24h", at most ` + MaxOverlap.String()}
+	}
+	return d, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"net/url"
 	"slices"
 	"strings"
@@ -106,7 +107,8 @@ var (
 // settings returns the settings of an endpoint that sets nothing but must.
 func settings() endpoint.Settings {
 	return endpoint.Settings{
-		URL: hook, Dialect: "closer@1", Events: []string{"*"}, History: "full", Ordering: "conversation",
+		URL: hook, Dialect: "closer@1", Events: []string{"*"}, History: "full",
+		Ordering: "conversation", OnExhausted: "park", Signature: "v1",
 	}
 }
 
@@ -162,7 +164,8 @@ func TestRegister(t *testing.T) {
 		all := endpoint.Settings{
 			URL: "http://10.0.0.1:8080/hook?a=b", Dialect: "verbatim@1", Events: []string{"conversation.created"},
 			Filters: everyFilter(), History: "last:20",
-			Headers: []string{"Authorization"}, RateLimit: 5, RetrySchedule: []string{"5s", "1m"}, Ordering: "conversation",
+			Headers: []string{"Authorization"}, RateLimit: 5, RetrySchedule: []string{"5s", "1m"},
+			Ordering: "none", OnExhausted: "stop", Concurrency: 3, MaxBodyBytes: 1 << 20, Signature: "v1a",
 		}
 		given(t).
 			when(endpoint.Register{Account: account, Settings: all}).
@@ -186,7 +189,20 @@ func TestSettings(t *testing.T) {
 		settings    endpoint.Settings
 	}{
 		{"no dialect", "dialect", with(func(s *endpoint.Settings) { s.Dialect = "" })},
-		{"another ordering", "ordering", with(func(s *endpoint.Settings) { s.Ordering = "none" })},
+		{"another signature", "signature", with(func(s *endpoint.Settings) { s.Signature = "v2" })},
+		{"no order", "", with(func(s *endpoint.Settings) { s.Ordering = "none" })},
+		{"another ordering", "ordering", with(func(s *endpoint.Settings) { s.Ordering = "position" })},
+		{"stopping", "", with(func(s *endpoint.Settings) { s.OnExhausted = "stop" })},
+		{"another end", "on_exhausted", with(func(s *endpoint.Settings) { s.OnExhausted = "Park" })},
+
+		{"the most at a time", "", with(func(s *endpoint.Settings) { s.Concurrency = 64 })},
+		{"more at a time", "concurrency", with(func(s *endpoint.Settings) { s.Concurrency = 65 })},
+		{"fewer than none at a time", "concurrency", with(func(s *endpoint.Settings) { s.Concurrency = -1 })},
+		{"the smallest bodies", "", with(func(s *endpoint.Settings) { s.MaxBodyBytes = 4 << 10 })},
+		{"smaller bodies", "max_body_bytes", with(func(s *endpoint.Settings) { s.MaxBodyBytes = 4<<10 - 1 })},
+		{"the largest bodies", "", with(func(s *endpoint.Settings) { s.MaxBodyBytes = 64 << 20 })},
+		{"larger bodies", "max_body_bytes", with(func(s *endpoint.Settings) { s.MaxBodyBytes = 64<<20 + 1 })},
+		{"bodies below nothing", "max_body_bytes", with(func(s *endpoint.Settings) { s.MaxBodyBytes = -1 })},
 
 		{"100 events", "", with(func(s *endpoint.Settings) { s.Events = many(100) })},
 		{"101 events", "events", with(func(s *endpoint.Settings) { s.Events = many(101) })},
@@ -268,6 +284,10 @@ func TestSettings(t *testing.T) {
 		{"our connection", "headers.connection", with(func(s *endpoint.Settings) { s.Headers = []string{"connection"} })},
 		{"our name", "headers.User-Agent", with(func(s *endpoint.Settings) { s.Headers = []string{"User-Agent"} })},
 
+		{"a user and a password", "", with(func(s *endpoint.Settings) { s.BasicAuth, s.Headers = true, []string{"X-A"} })},
+		{"a token", "", with(func(s *endpoint.Settings) { s.Headers = []string{"Authorization"} })},
+		{"both", "basic_auth", with(func(s *endpoint.Settings) { s.BasicAuth, s.Headers = true, []string{"X-A", "authorization"} })},
+
 		{"no history", "", with(func(s *endpoint.Settings) { s.History = "none" })},
 		{"the shortest history", "", with(func(s *endpoint.Settings) { s.History = "last:1" })},
 		{"the longest history", "", with(func(s *endpoint.Settings) { s.History = "last:10000" })},
@@ -296,13 +316,15 @@ func TestSettings(t *testing.T) {
 			} else {
 				register.then(endpoint.Registered{Settings: tt.settings})
 			}
-			if tt.field == "dialect" || tt.field == "ordering" {
+			if tt.field == "dialect" || tt.field == "signature" {
 				return // is not among what an update can change
 			}
 			update := given(t, registered).when(endpoint.Update{
 				Events: set(tt.settings.Events), History: set(tt.settings.History), Headers: set(tt.settings.Headers),
 				RateLimit: set(tt.settings.RateLimit), RetrySchedule: set(tt.settings.RetrySchedule),
-				Filters: set(patchTo(tt.settings.Filters)),
+				Filters: set(patchTo(tt.settings.Filters)), BasicAuth: set(tt.settings.BasicAuth),
+				Ordering: set(tt.settings.Ordering), OnExhausted: set(tt.settings.OnExhausted),
+				Concurrency: set(tt.settings.Concurrency), MaxBodyBytes: set(tt.settings.MaxBodyBytes),
 			})
 			if tt.field != "" {
 				update.thenFieldError(tt.field)
@@ -325,6 +347,27 @@ func TestARoleThatIsNone(t *testing.T) {
 		if !strings.Contains(o.err.Error(), "customer, agent, bot, system") {
 			t.Errorf("the complaint %q does not list the roles", o.err)
 		}
+	}
+}
+
+// TestReservedHeaders: an endpoint may not set what is the sender's, a format's
+// or the connection's, in whatever case it is written.
+func TestReservedHeaders(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"host", "content-type", "content-length", "content-encoding", "user-agent", "accept", "accept-encoding",
+		"transfer-encoding", "connection", "keep-alive", "expect", "te", "trailer", "upgrade", "http2-settings",
+		"proxy-authorization", "proxy-connection", "webhook-id", "webhook-anything", "x-chatwoot-signature", "x-idempotency-key",
+	} {
+		for _, name := range []string{name, strings.ToUpper(name), http.CanonicalHeaderKey(name)} {
+			given(t).
+				when(endpoint.Register{Settings: with(func(s *endpoint.Settings) { s.Headers = []string{"X-A", name} })}).
+				thenFieldError("headers." + name)
+			given(t, registered).when(endpoint.Update{Headers: set([]string{name})}).thenFieldError("headers." + name)
+		}
+	}
+	for _, name := range []string{"Authorization", "X-Webhook-Id", "X-Api-Key", "Cookie", "Accept-Language", "Tea", "Idempotency-Key"} {
+		given(t, registered).when(endpoint.Update{Headers: set([]string{name})}).thenAllowed()
 	}
 }
 
@@ -360,7 +403,8 @@ func TestUpdate(t *testing.T) {
 	t.Parallel()
 	full := endpoint.Registered{Account: account, Settings: endpoint.Settings{
 		URL: hook, Dialect: "closer@1", Events: []string{"a"}, History: "none", Ordering: "conversation",
-		Filters: everyFilter(), Headers: []string{"X-A"}, RateLimit: 5, RetrySchedule: []string{"5s"},
+		Filters: everyFilter(), Headers: []string{"X-A"}, BasicAuth: true, RateLimit: 5, RetrySchedule: []string{"5s"},
+		OnExhausted: "stop", Concurrency: 2, MaxBodyBytes: 8192, Signature: "v1a",
 	}}
 	filters := func(p endpoint.FiltersPatch) endpoint.Update { return endpoint.Update{Filters: set(p)} }
 	fullWith := func(change func(*endpoint.Settings)) endpoint.Settings {
@@ -384,6 +428,13 @@ func TestUpdate(t *testing.T) {
 		{"no rate", endpoint.Update{RateLimit: removed[int]()}, fullWith(func(s *endpoint.Settings) { s.RateLimit = 0 })},
 		{"schedule", endpoint.Update{RetrySchedule: set([]string{"1s", "2s"})}, fullWith(func(s *endpoint.Settings) { s.RetrySchedule = []string{"1s", "2s"} })},
 		{"schedule by default", endpoint.Update{RetrySchedule: removed[[]string]()}, fullWith(func(s *endpoint.Settings) { s.RetrySchedule = nil })},
+		{"no user", endpoint.Update{BasicAuth: removed[bool]()}, fullWith(func(s *endpoint.Settings) { s.BasicAuth = false })},
+		{"no order", endpoint.Update{Ordering: set("none")}, fullWith(func(s *endpoint.Settings) { s.Ordering = "none" })},
+		{"parking by default", endpoint.Update{OnExhausted: removed[string]()}, fullWith(func(s *endpoint.Settings) { s.OnExhausted = "park" })},
+		{"more at a time", endpoint.Update{Concurrency: set(4)}, fullWith(func(s *endpoint.Settings) { s.Concurrency = 4 })},
+		{"as many as usual", endpoint.Update{Concurrency: removed[int]()}, fullWith(func(s *endpoint.Settings) { s.Concurrency = 0 })},
+		{"larger bodies", endpoint.Update{MaxBodyBytes: set(1 << 20)}, fullWith(func(s *endpoint.Settings) { s.MaxBodyBytes = 1 << 20 })},
+		{"bodies as usual", endpoint.Update{MaxBodyBytes: removed[int]()}, fullWith(func(s *endpoint.Settings) { s.MaxBodyBytes = 0 })},
 		{"inboxes alone", filters(endpoint.FiltersPatch{Inboxes: set([]string{"shop"})}), fullWith(func(s *endpoint.Settings) { s.Filters.Inboxes = []string{"shop"} })},
 		{"no inboxes", filters(endpoint.FiltersPatch{Inboxes: removed[[]string]()}), fullWith(func(s *endpoint.Settings) { s.Filters.Inboxes = nil })},
 		{"channels alone", filters(endpoint.FiltersPatch{Channels: set([]string{"mail"})}), fullWith(func(s *endpoint.Settings) { s.Filters.Channels = []string{"mail"} })},
@@ -458,18 +509,78 @@ func TestUpdateDecodesAsMergePatch(t *testing.T) {
 
 func TestDisableAndEnable(t *testing.T) {
 	t.Parallel()
-	disabled := endpoint.Disabled{Reason: "410 Gone"}
+	disabled := endpoint.Disabled{Reason: "410 Gone", Cause: endpoint.ByHand}
 	given(t, registered).when(endpoint.Disable{Reason: "410 Gone"}).then(disabled)
 	given(t, registered, disabled).when(endpoint.Disable{Reason: "again"}).thenNothing()
 	given(t, registered, disabled).when(endpoint.Enable{}).then(endpoint.Enabled{})
 	given(t, registered).when(endpoint.Enable{}).thenNothing()
 	given(t, registered, disabled, endpoint.Enabled{}).when(endpoint.Enable{}).thenNothing()
-	given(t, registered, disabled, endpoint.Enabled{}).when(endpoint.Disable{}).then(endpoint.Disabled{})
+	given(t, registered, disabled, endpoint.Enabled{}).when(endpoint.Disable{}).then(endpoint.Disabled{Cause: endpoint.ByHand})
+	gone := endpoint.Disabled{Reason: "410 Gone", Cause: endpoint.ReceiverGone}
+	given(t, registered).when(endpoint.Disable(gone)).then(gone)
+	given(t, registered, disabled).when(endpoint.Disable(gone)).thenNothing()
+	given(t, registered, endpoint.Disabled{}).when(endpoint.Enable{}).then(endpoint.Enabled{}) // recorded before there were causes
 
 	longest := strings.Repeat("é", endpoint.MaxReasonLength)
-	given(t, registered).when(endpoint.Disable{Reason: longest}).then(endpoint.Disabled{Reason: longest})
+	given(t, registered).when(endpoint.Disable{Reason: longest}).then(endpoint.Disabled{Reason: longest, Cause: endpoint.ByHand})
 	given(t, registered).when(endpoint.Disable{Reason: longest + "é"}).thenFieldError("reason")
 	given(t, registered).when(endpoint.Disable{Reason: broken}).thenFieldError("reason")
+}
+
+// TestHealth: an endpoint fails and recovers by turns, one that is enabled
+// begins anew, and while it is disabled nothing is said of how it is.
+func TestHealth(t *testing.T) {
+	t.Parallel()
+	failing := endpoint.Failing{Since: noon, Outcome: endpoint.Outcome{Status: 503}}
+	recovered := endpoint.Recovered{Since: noon}
+	later := endpoint.NoteFailing{Since: noon.Add(time.Hour), Outcome: endpoint.Outcome{Fault: "dns"}}
+	given(t, registered).when(endpoint.NoteFailing(failing)).then(failing)
+	given(t, registered, failing).when(endpoint.NoteFailing(failing)).thenNothing()
+	given(t, registered, failing).when(later).thenNothing()
+	given(t, registered, failing).when(endpoint.NoteRecovered(recovered)).then(recovered)
+	given(t, registered).when(endpoint.NoteRecovered(recovered)).thenNothing()
+	given(t, registered, failing, recovered).when(endpoint.NoteRecovered(recovered)).thenNothing()
+	given(t, registered, failing, recovered).when(later).then(endpoint.Failing(later))
+
+	given(t, registered, endpoint.Disabled{}).when(later).thenNothing()
+	given(t, registered, failing, endpoint.Disabled{}).when(endpoint.NoteRecovered(recovered)).thenNothing()
+	given(t, registered, failing, endpoint.Disabled{}, endpoint.Enabled{}).when(endpoint.NoteRecovered(recovered)).thenNothing()
+	given(t, registered, failing, endpoint.Disabled{}, endpoint.Enabled{}).when(later).then(endpoint.Failing(later))
+}
+
+// TestExhausted: a delivery that is given up is told of once, and again when it
+// was redelivered and given up again.
+func TestExhausted(t *testing.T) {
+	t.Parallel()
+	one := endpoint.Exhausted{
+		DeliveryID: "dlv_1", Event: "e", Stream: "s", Attempts: 12, Reason: "exhausted", Outcome: endpoint.Outcome{Status: 500},
+	}
+	again, other := one, one
+	again.Attempts, other.DeliveryID = 24, "dlv_2"
+	given(t, registered).when(endpoint.NoteExhausted(one)).then(one)
+	given(t, registered, one).when(endpoint.NoteExhausted(one)).thenNothing()
+	given(t, registered, one).when(endpoint.NoteExhausted(again)).then(again)
+	given(t, registered, one).when(endpoint.NoteExhausted(other)).then(other)
+	given(t, registered, endpoint.Disabled{}).when(endpoint.NoteExhausted(one)).then(one)
+}
+
+// TestHealthIsStoredUnderItsNames: what is in the log is read for ever.
+func TestHealthIsStoredUnderItsNames(t *testing.T) {
+	t.Parallel()
+	for want, e := range map[string]endpoint.Event{
+		`{"reason":"r","cause":"manual"}`:               endpoint.Disabled{Reason: "r", Cause: endpoint.ByHand},
+		`{"cause":"gone"}`:                              endpoint.Disabled{Cause: endpoint.ReceiverGone},
+		`{"cause":"failing"}`:                           endpoint.Disabled{Cause: endpoint.ReceiverFailed},
+		`{"since":"2026-03-02T12:00:00Z","status":503}`: endpoint.Failing{Since: noon, Outcome: endpoint.Outcome{Status: 503}},
+		`{"since":"2026-03-02T12:00:00Z"}`:              endpoint.Recovered{Since: noon},
+		`{"delivery_id":"d","event":"e","stream":"s","attempts":1,"reason":"r","fault":"dns"}`: endpoint.Exhausted{
+			DeliveryID: "d", Event: "e", Stream: "s", Attempts: 1, Reason: "r", Outcome: endpoint.Outcome{Fault: "dns"},
+		},
+	} {
+		if b, err := json.Marshal(e); err != nil || string(b) != want {
+			t.Errorf("got %s, error %v; want %s", b, err, want)
+		}
+	}
 }
 
 func TestRotateSecret(t *testing.T) {
@@ -494,6 +605,9 @@ func TestBeforeAndAfter(t *testing.T) {
 		"RotateSecret": endpoint.RotateSecret{},
 		"Disable":      endpoint.Disable{},
 		"Enable":       endpoint.Enable{},
+		"Failing":      endpoint.NoteFailing{},
+		"Recovered":    endpoint.NoteRecovered{},
+		"Exhausted":    endpoint.NoteExhausted{DeliveryID: "d"},
 		"Delete":       endpoint.Delete{},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -637,6 +751,23 @@ func TestParseSchedule(t *testing.T) {
 	}
 }
 
+func TestParseOverlap(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]time.Duration{
+		"": endpoint.DefaultOverlap, "0": 0, "0s": 0, "90m": 90 * time.Minute, "744h": endpoint.MaxOverlap,
+	} {
+		if got, err := endpoint.ParseOverlap(in); err != nil || got != want {
+			t.Errorf("%q is %s, error %v; want %s", in, got, err, want)
+		}
+	}
+	for _, bad := range []string{"-1s", "744h1s", "24", "1 day", broken} {
+		_, err := endpoint.ParseOverlap(bad)
+		if fault, ok := errors.AsType[*domain.FieldError](err); !ok || fault.Field != "overlap" {
+			t.Errorf("%q: got %v", bad, err)
+		}
+	}
+}
+
 func TestOutsideTheClosedSets(t *testing.T) {
 	t.Parallel()
 	panics := func(what string, f func()) {
@@ -661,11 +792,14 @@ func TestProperties(t *testing.T) {
 	address := rapid.SampledFrom([]string{hook, "https://other.example/?a&b", "", "ftp://x", "https://" + broken})
 	history := rapid.SampledFrom([]string{"", "full", "none", "last:7", "last:x"})
 	rate := rapid.SampledFrom([]int{0, 1, 10_000, 10_001, -1})
+	word := rapid.SampledFrom([]string{"", "none", "conversation", "park", "stop", "v1", "v1a"})
 	command := rapid.Custom(func(t *rapid.T) endpoint.Command {
 		return rapid.SampledFrom([]endpoint.Command{
 			endpoint.Update{
 				URL: drawPatch(t, address), Events: drawPatch(t, texts), Headers: drawPatch(t, texts),
 				History: drawPatch(t, history), RateLimit: drawPatch(t, rate), RetrySchedule: drawPatch(t, texts),
+				BasicAuth: drawPatch(t, rapid.Bool()), Ordering: drawPatch(t, word), OnExhausted: drawPatch(t, word),
+				Concurrency: drawPatch(t, rate), MaxBodyBytes: drawPatch(t, rate),
 				Filters: drawPatch(t, rapid.Custom(func(t *rapid.T) endpoint.FiltersPatch {
 					return endpoint.FiltersPatch{
 						Inboxes: drawPatch(t, texts), Channels: drawPatch(t, texts), Labels: drawPatch(t, texts),
@@ -677,11 +811,15 @@ func TestProperties(t *testing.T) {
 			endpoint.Register{Account: account, Settings: endpoint.Settings{
 				URL: address.Draw(t, "url"), Dialect: "closer@1", Events: texts.Draw(t, "events"),
 				History: history.Draw(t, "history"), Headers: texts.Draw(t, "headers"),
+				Signature: word.Draw(t, "signature"), MaxBodyBytes: rate.Draw(t, "bytes"),
 			}},
 			endpoint.Register{Account: account, Settings: settings()},
 			endpoint.Disable{Reason: history.Draw(t, "reason")},
 			endpoint.Enable{},
 			endpoint.RotateSecret{PreviousUntil: noon},
+			endpoint.NoteFailing{Since: noon},
+			endpoint.NoteRecovered{Since: noon},
+			endpoint.NoteExhausted{DeliveryID: "d", Attempts: rapid.IntRange(1, 2).Draw(t, "attempts")},
 			endpoint.Delete{},
 		}).Draw(t, "command")
 	})
@@ -711,7 +849,18 @@ func TestProperties(t *testing.T) {
 				if off && s.Disabled || on && !s.Disabled {
 					t.Fatalf("%s while disabled: %t", e.EventType(), s.Disabled)
 				}
+				_, failing := e.(endpoint.Failing)
+				_, recovered := e.(endpoint.Recovered)
+				if (failing || recovered) && (s.Disabled || s.Failing != recovered) {
+					t.Fatalf("%s while failing: %t, disabled: %t", e.EventType(), s.Failing, s.Disabled)
+				}
 				s = endpoint.Evolve(s, e)
+			}
+			switch c.(type) {
+			case endpoint.NoteFailing, endpoint.NoteRecovered, endpoint.NoteExhausted:
+				if more, err := endpoint.Decide(s, c, noon); len(more) > 0 {
+					t.Fatalf("said again, %+v came to %+v, %v", c, more, err)
+				}
 			}
 			if s.Registered {
 				checkSettings(t, s.Settings)
@@ -748,8 +897,15 @@ func checkSettings(t interface {
 			t.Fatalf("the header %q is allowed", h)
 		}
 	}
-	if len(s.Events) == 0 || s.Ordering == "" || s.History == "" {
+	if len(s.Events) == 0 || s.History == "" {
 		t.Fatalf("the settings %+v lack a default", s)
+	}
+	if s.Ordering != "conversation" && s.Ordering != "none" || s.OnExhausted != "park" && s.OnExhausted != "stop" ||
+		s.Signature != "v1" && s.Signature != "v1a" {
+		t.Fatalf("the settings %+v are allowed", s)
+	}
+	if s.Concurrency < 0 || s.Concurrency > endpoint.MaxConcurrency || s.BodyLimit() < endpoint.MinBodyLimit || s.BodyLimit() > endpoint.MaxBodyLimit {
+		t.Fatalf("the limits of %+v are allowed", s)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"verbatim/domain"
 	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
 	"verbatim/webhooks"
 	"verbatim/webhooks/webhookstest"
@@ -48,6 +49,7 @@ func changed(name string, change func(v reflect.Value)) badCase {
 	return badCase{name, [][]webhooks.Fact{
 		recorded(rewritten(conversationEvents(), change)...),
 		recorded(rewritten(contactEvents(), change)...),
+		recorded(rewritten(endpointEvents(), change)...),
 	}}
 }
 
@@ -366,6 +368,12 @@ func badStories() []badCase {
 			contacts = append(contacts, e)
 			cases = append(cases, badCase{"zero/" + name, [][]webhooks.Fact{
 				recorded(append(contactEvents(), e)...), recorded(contact.Created{}, e, e),
+			}})
+		case endpoint.Registered:
+			cases = append(cases, badCase{"zero/" + name, [][]webhooks.Fact{recorded(append([]domain.Event{e}, endpointEvents()[1:]...)...)}})
+		case endpoint.Event:
+			cases = append(cases, badCase{"zero/" + name, [][]webhooks.Fact{
+				recorded(append(endpointEvents(), e)...), recorded(endpoint.Registered{}, e, e),
 			}})
 		}
 	}

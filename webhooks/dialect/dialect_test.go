@@ -17,6 +17,7 @@ import (
 	"verbatim/domain"
 	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
 	"verbatim/webhooks"
 	"verbatim/webhooks/dialect"
@@ -51,8 +52,11 @@ func recorded(events ...domain.Event) []webhooks.Fact {
 	facts := make([]webhooks.Fact, len(events))
 	for i, e := range events {
 		stream := webhookstest.Stream(1)
-		if _, ok := e.(contact.Event); ok {
+		switch e.(type) {
+		case contact.Event:
 			stream = eventstore.StreamName("contact", webhookstest.ID("cont", 1).String())
+		case endpoint.Event:
+			stream = eventstore.StreamName("endpoint", webhookstest.Endpoint(1))
 		}
 		facts[i] = webhooks.Fact{Event: e, Recorded: &eventstore.Recorded{
 			Position: int64(i) + 1, Version: int64(i) + 1, Stream: stream, ID: webhookstest.ID("evnt", i+1),
@@ -65,8 +69,9 @@ func recorded(events ...domain.Event) []webhooks.Fact {
 
 // A subject is what a stream is about, as of one of its versions.
 type subject struct {
-	history webhooks.History
-	contact webhooks.Contact
+	history  webhooks.History
+	contact  webhooks.Contact
+	endpoint webhooks.Endpoint
 }
 
 func folded(facts []webhooks.Fact) *subject {
@@ -83,15 +88,20 @@ func (s *subject) apply(f webhooks.Fact) {
 		s.history.Apply(f.Recorded, e)
 	case contact.Event:
 		s.contact = s.contact.Evolve(f.Recorded, e)
+	case endpoint.Event:
+		s.endpoint = s.endpoint.Evolve(f.Recorded, e)
 	}
 }
 
 func (s *subject) event(f webhooks.Fact, name string, view webhooks.View) *webhooks.PublicEvent {
 	e := &webhooks.PublicEvent{Fact: f, Name: name, View: view}
-	if _, ok := f.Event.(conversation.Event); ok {
+	switch f.Event.(type) {
+	case conversation.Event:
 		e.History = &s.history
-	} else {
+	case contact.Event:
 		e.Contact = &s.contact
+	case endpoint.Event:
+		e.Endpoint = &s.endpoint
 	}
 	return e
 }
@@ -218,7 +228,7 @@ func TestVocabularies(t *testing.T) {
 			}
 		}
 		spoken := map[string]bool{}
-		for _, events := range [][]domain.Event{conversationEvents(), contactEvents()} {
+		for _, events := range [][]domain.Event{conversationEvents(), contactEvents(), endpointEvents()} {
 			for _, e := range events {
 				for _, word := range d.Words(e) {
 					spoken[word.Name] = true

@@ -8,6 +8,7 @@ import (
 	"verbatim/domain"
 	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
 	"verbatim/webhooks"
 	"verbatim/webhooks/webhookstest"
 )
@@ -127,6 +128,31 @@ func contactEvents() []domain.Event {
 			Conversation: f.history.Conversation.ID, CurrentConversation: snapshot,
 		},
 		contact.Erased{By: domain.Person{ID: "operator", Role: domain.System}, Events: 3},
+	}
+}
+
+// endpointEvents is the same of an endpoint.
+func endpointEvents() []domain.Event {
+	settings := endpoint.Settings{
+		URL: "https://shop.example.com/hook?token=1", Dialect: "verbatim@1", Events: []string{endpoint.AllEvents},
+		History: endpoint.HistoryFull, Ordering: endpoint.PerConversation,
+	}
+	moved := settings
+	moved.URL = "https://shop.example.com/other"
+	since, outcome := webhookstest.Day(), endpoint.Outcome{Status: 503, Fault: "timed_out"}
+	return []domain.Event{
+		endpoint.Registered{Account: account(), Settings: settings},
+		endpoint.Updated{Settings: moved},
+		endpoint.SecretRotated{PreviousUntil: since},
+		endpoint.Failing{Since: since, Outcome: outcome},
+		endpoint.Recovered{Since: since},
+		endpoint.Exhausted{
+			DeliveryID: "dlv_1", Event: "conversation.closed", Stream: webhookstest.Stream(1), Attempts: 12,
+			Reason: webhooks.ReasonExhausted, Outcome: outcome,
+		},
+		endpoint.Disabled{Reason: "nothing but failures", Cause: endpoint.ReceiverFailed},
+		endpoint.Enabled{},
+		endpoint.Deleted{},
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
 	"verbatim/webhooks"
 )
@@ -71,6 +72,7 @@ func Rendered(tb testing.TB, d webhooks.Dialect, facts []webhooks.Fact, view web
 	tb.Helper()
 	histories := make(map[string]*webhooks.History)
 	contacts := make(map[string]*webhooks.Contact)
+	endpoints := make(map[string]*webhooks.Endpoint)
 	var out []Rendering
 	for _, f := range facts {
 		event := webhooks.PublicEvent{Fact: f, View: view}
@@ -87,6 +89,12 @@ func Rendered(tb testing.TB, d webhooks.Dialect, facts []webhooks.Fact, view web
 			}
 			event.Contact = contacts[f.Stream]
 			*event.Contact = event.Contact.Evolve(f.Recorded, e)
+		case endpoint.Event:
+			if endpoints[f.Stream] == nil {
+				endpoints[f.Stream] = &webhooks.Endpoint{}
+			}
+			event.Endpoint = endpoints[f.Stream]
+			*event.Endpoint = event.Endpoint.Evolve(f.Recorded, e)
 		}
 		for _, word := range d.Words(f.Event) {
 			event.Name = word.Name

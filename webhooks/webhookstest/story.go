@@ -8,19 +8,21 @@ import (
 	"verbatim/domain"
 	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
 	"verbatim/webhooks"
 	"verbatim/webhooks/shape"
 )
 
-// A Story is what happened to one conversation or one contact, told event by
-// event, each a second after the one before. It ends with Fact.
+// A Story is what happened to one conversation, one contact or one endpoint, told
+// event by event, each a second after the one before. It ends with Fact.
 type Story struct {
-	Stream  string
-	First   int64 // position of the first event
-	History webhooks.History
-	Contact webhooks.Contact
-	Fact    webhooks.Fact
+	Stream   string
+	First    int64 // position of the first event
+	History  webhooks.History
+	Contact  webhooks.Contact
+	Endpoint webhooks.Endpoint
+	Fact     webhooks.Fact
 
 	tb      testing.TB
 	version int64
@@ -45,9 +47,13 @@ func (s *Story) Then(events ...domain.Event) *Story {
 	for _, e := range events {
 		s.version++
 		if s.Stream == "" {
-			s.Stream = Stream(1)
-			if _, ok := e.(contact.Event); ok {
+			switch e.(type) {
+			case contact.Event:
 				s.Stream = eventstore.StreamName("contact", ID("cont", 1).String())
+			case endpoint.Event:
+				s.Stream = eventstore.StreamName("endpoint", Endpoint(1))
+			default:
+				s.Stream = Stream(1)
 			}
 		}
 		r := &eventstore.Recorded{
@@ -60,6 +66,8 @@ func (s *Story) Then(events ...domain.Event) *Story {
 			s.History.Apply(r, e)
 		case contact.Event:
 			s.Contact = s.Contact.Evolve(r, e)
+		case endpoint.Event:
+			s.Endpoint = s.Endpoint.Evolve(r, e)
 		default:
 			s.tb.Fatalf("%s has no story", e.EventType())
 		}
@@ -72,10 +80,13 @@ func (s *Story) Then(events ...domain.Event) *Story {
 // view.
 func (s *Story) Event(name string) *webhooks.PublicEvent {
 	e := &webhooks.PublicEvent{Fact: s.Fact, Name: name, View: webhooks.FullView()}
-	if _, ok := s.Fact.Event.(conversation.Event); ok {
+	switch s.Fact.Event.(type) {
+	case conversation.Event:
 		e.History = &s.History
-	} else {
+	case contact.Event:
 		e.Contact = &s.Contact
+	case endpoint.Event:
+		e.Endpoint = &s.Endpoint
 	}
 	return e
 }

@@ -90,11 +90,11 @@ func body(name string) shape.Shape {
 		shape.Has("id", shape.Matching(`^[0-9a-f-]{36}(\`+transcriptSuffix+`)?$`, "Id of the recorded event; of a transcript, with `"+transcriptSuffix+"` behind it.")),
 		shape.Has("source", shape.Matching(`^/accounts/[^/?#]*$`, "The account, as a path.")),
 		shape.Has("type", shape.OneOfTexts("Name of the event.", typePrefix+name)),
-		shape.Has("subject", shape.Matching(`^(conversation|contact)/[0-9a-f-]{36}$`, "The conversation or contact.")),
+		shape.Has("subject", shape.Matching(`^(conversation|contact|endpoint)/[0-9a-f-]{36}$`, "The conversation, contact or endpoint.")),
 		shape.Has("time", shape.Formatted("date-time", "When it happened.")),
 		shape.Has("datacontenttype", shape.OneOfTexts("What data is.", "application/json")),
 		shape.Has("sequence", shape.Matching(`^[0-9]{`+strconv.Itoa(sequenceDigits)+`}$`, "Place in the whole log, padded so that it sorts as text.")),
-		shape.Has("partitionkey", shape.Text("The stream of the conversation or contact.")),
+		shape.Has("partitionkey", shape.Text("The stream of the conversation, contact or endpoint.")),
 		shape.May("correlationid", shape.Text("The request that all of it goes back to.")),
 		shape.May("causationid", shape.Text("Id of the event that led to this one.")),
 		shape.May("traceparent", shape.Matching(`^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$`, "The trace of that request, as in W3C Trace Context.")),
@@ -104,21 +104,13 @@ func body(name string) shape.Shape {
 
 // AppendBody appends the body of one event.
 func (*Dialect) AppendBody(dst []byte, e *webhooks.PublicEvent) ([]byte, error) {
-	dst = append(dst, `{"specversion":"1.0","id":"`...)
-	dst = append(dst, e.ID.String()...)
+	start := len(dst)
+	id := e.ID.String()
 	if e.Name == verbatim.Transcript {
-		dst = append(dst, transcriptSuffix...)
+		id += transcriptSuffix
 	}
-	dst = append(dst, `","source":"/accounts/`...)
-	dst = append(dst, url.PathEscape(e.Account)...)
-	dst = append(dst, `","type":`...)
-	dst = webhooks.AppendString(dst, typePrefix+e.Name)
-	dst = append(dst, `,"subject":`...)
-	kind, id := eventstore.SplitStream(e.Stream)
-	dst = webhooks.AppendString(dst, kind+"/"+id)
-	dst = append(dst, `,"time":`...)
-	dst = e.Time.UTC().AppendFormat(dst, `"2006-01-02T15:04:05.999999999Z"`)
-	dst = append(dst, `,"datacontenttype":"application/json","sequence":"`...)
+	dst = appendContext(dst, id, e.Account, e.Name, e.Stream, e.Time)
+	dst = append(dst, `,"sequence":"`...)
 	dst = appendPadded(dst, e.Position)
 	dst = append(dst, `","partitionkey":`...)
 	dst = webhooks.AppendString(dst, e.Stream)
@@ -129,11 +121,36 @@ func (*Dialect) AppendBody(dst []byte, e *webhooks.PublicEvent) ([]byte, error) 
 		dst = appendSome(dst, `,"traceparent":`, m.Trace)
 	}
 	dst = append(dst, `,"data":`...)
-	dst, err := verbatim.AppendData(dst, e)
+	dst, err := verbatim.AppendData(dst, start, e)
 	if err != nil {
 		return dst, fmt.Errorf("%s: %w", Name, err)
 	}
 	return append(dst, '}'), nil
+}
+
+// AppendTest appends the body of a test: who reads CloudEvents takes nothing else.
+func (*Dialect) AppendTest(dst []byte, account, endpointID, id string, at time.Time) []byte {
+	dst = appendContext(dst, id, account, webhooks.TestEvent, eventstore.StreamName("endpoint", endpointID), at)
+	dst = append(dst, `,"data":`...)
+	dst = webhooks.AppendTestData(dst, endpointID)
+	return append(dst, '}')
+}
+
+// appendContext appends the attributes that every event has, and the bracket
+// before them.
+func appendContext(dst []byte, id, account, name, stream string, at time.Time) []byte {
+	dst = append(dst, `{"specversion":"1.0","id":"`...)
+	dst = append(dst, id...)
+	dst = append(dst, `","source":"/accounts/`...)
+	dst = append(dst, url.PathEscape(account)...)
+	dst = append(dst, `","type":`...)
+	dst = webhooks.AppendString(dst, typePrefix+name)
+	dst = append(dst, `,"subject":`...)
+	kind, subject := eventstore.SplitStream(stream)
+	dst = webhooks.AppendString(dst, kind+"/"+subject)
+	dst = append(dst, `,"time":`...)
+	dst = at.UTC().AppendFormat(dst, `"2006-01-02T15:04:05.999999999Z"`)
+	return append(dst, `,"datacontenttype":"application/json"`...)
 }
 
 func appendPadded(dst []byte, position int64) []byte {

@@ -118,7 +118,7 @@ func TestBodiesAreCloudEvents(t *testing.T) {
 			t.Errorf("%s: partition %q, subject %q", r.Name, attributes["partitionkey"], attributes["subject"])
 		}
 	}
-	if sequence != "00000000000000000037" {
+	if sequence != "00000000000000000046" {
 		t.Errorf("the last sequence is %s", sequence)
 	}
 }
@@ -225,6 +225,44 @@ func TestSourceAndSequence(t *testing.T) {
 		if u, err := url.Parse(got["source"]); err != nil || u.Path != "/accounts/"+account {
 			t.Errorf("%q: %v, %v", account, u, err)
 		}
+	}
+}
+
+// The envelope counts: a body is no larger than its endpoint takes.
+func TestTheEnvelopeCounts(t *testing.T) {
+	t.Parallel()
+	s := webhookstest.Tell(t, conversation.Created{Customer: domain.Person{ID: "c"}})
+	for range 100 {
+		s.Then(conversation.MessagePosted{MessageID: "m", Author: domain.Person{ID: "c"}, Text: strings.Repeat("x", 10)})
+	}
+	for most := 4096; most < 5096; most += 7 {
+		e := s.Event("conversation.message_posted")
+		e.View.MaxBytes = most
+		if raw := webhookstest.Body(t, cloudevents.New(), e); len(raw) > most || len(raw) < most-1500 {
+			t.Errorf("%d bytes, and %d are taken", len(raw), most)
+		}
+	}
+}
+
+// A test is a CloudEvent too, or receivers would refuse it for what it is not.
+func TestATestIsACloudEvent(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 3, 1, 12, 0, 0, 123456000, time.UTC)
+	id, of := "019cadd3-77f0-7b34-9bc2-c05eb4d7e25d", webhookstest.Endpoint(1)
+	raw := cloudevents.New().AppendTest([]byte("-"), "a/b", of, id, at)
+	var e event.Event
+	if err := json.Unmarshal(raw[1:], &e); err != nil {
+		t.Fatalf("%v in %s", err, raw)
+	}
+	if err := e.Validate(); err != nil {
+		t.Error(err)
+	}
+	got := []string{e.ID(), e.Source(), e.Type(), e.Subject(), e.Time().Format(time.RFC3339Nano), string(e.Data())}
+	want := []string{
+		id, "/accounts/a%2Fb", "verbatim.endpoint.test", "endpoint/" + of, "2026-03-01T12:00:00.123456Z", `{"endpoint":{"id":"` + of + `"}}`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

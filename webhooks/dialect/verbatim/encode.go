@@ -8,6 +8,7 @@ import (
 	"verbatim/domain"
 	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
 	"verbatim/webhooks"
 )
 
@@ -445,4 +446,44 @@ func (o *object) contactFact(e contact.Event, notes bool) {
 	default:
 		panic("verbatim: an event outside the closed set")
 	}
+}
+
+func appendEndpoint(dst []byte, ep *webhooks.Endpoint) []byte {
+	o := begin(dst)
+	o.text("id", ep.ID)
+	o.text("url", ep.URL)
+	o.text("dialect", ep.Dialect)
+	o.truth("disabled", ep.Disabled)
+	return o.end()
+}
+
+// endpointFact writes the members of a fact as the log has them.
+func (o *object) endpointFact(e endpoint.Event) {
+	switch e := e.(type) {
+	case endpoint.Disabled:
+		o.someText("reason", e.Reason)
+		o.someText("cause", string(e.Cause))
+	case endpoint.Failing:
+		o.time("since", e.Since)
+		o.outcome(e.Outcome)
+	case endpoint.Recovered:
+		o.time("since", e.Since)
+	case endpoint.Exhausted:
+		o.text("delivery_id", e.DeliveryID)
+		o.text("event", e.Event)
+		o.text("stream", e.Stream)
+		o.number("attempts", int64(e.Attempts))
+		o.text("reason", e.Reason)
+		o.outcome(e.Outcome)
+	case endpoint.Enabled, endpoint.Deleted:
+	case endpoint.Registered, endpoint.Updated, endpoint.SecretRotated:
+		// There is no word for them.
+	default:
+		panic("verbatim: an event outside the closed set")
+	}
+}
+
+func (o *object) outcome(out endpoint.Outcome) {
+	o.someNumber("status", int64(out.Status))
+	o.someText("fault", out.Fault)
 }

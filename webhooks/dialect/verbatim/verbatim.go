@@ -2,8 +2,9 @@
 // ({type, timestamp, data}) around the conversation as of the event, what
 // changed, and the history of its messages.
 //
-// Every fact about a conversation or a contact is an event under its own name;
-// facts about endpoints are nobody else's business. Private notes are in it and
+// Every fact about a conversation or a contact is an event under its own name.
+// Of the facts about endpoints those are events that an operator watches for, and
+// only for endpoints that ask for them. Private notes are in it and
 // say so ("private": true), unless the endpoint asked for none. Every event
 // bears the history that its endpoint asked for, those about typing among them,
 // so that a receiver needs no memory.
@@ -18,6 +19,7 @@ import (
 	"verbatim/domain"
 	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
 	"verbatim/webhooks"
 )
 
@@ -37,6 +39,10 @@ const MaxHistoryBytes = 1 << 20
 // for both at once. A body with more is no worse than slower.
 const frame = 4 << 10
 
+// historyFrame is more than a body ever has beside the messages from where its
+// history begins: names, numbers, and where to read on.
+const historyFrame = 512
+
 // Dialect writes verbatim@1.
 type Dialect struct{ vocabulary []webhooks.EventType }
 
@@ -46,7 +52,8 @@ func New() *Dialect { return &Dialect{vocabulary()} }
 // Name returns "verbatim@1".
 func (*Dialect) Name() string { return Name }
 
-// Vocabulary returns the facts about conversations and contacts, and Transcript.
+// Vocabulary returns the facts about conversations, contacts and endpoints that
+// are sent, and Transcript.
 func (d *Dialect) Vocabulary() []webhooks.EventType { return d.vocabulary }
 
 //go:embed guide.md
@@ -55,14 +62,17 @@ var guide string
 // Guide tells what an integrator should know.
 func (*Dialect) Guide() string { return guide }
 
-// Words returns the fact's own name, if it is about a conversation or a contact,
-// and behind it the one that only some ask for.
+// Words returns the fact's own name, if it is one that is sent, and behind it the
+// one that only some ask for. What was done to an endpoint's settings and secrets
+// is for its own account to read, and for nobody to be sent.
 func (*Dialect) Words(e domain.Event) []webhooks.Word {
 	switch e.(type) {
 	case conversation.Closed:
 		return []webhooks.Word{{Name: e.EventType()}, {Name: Transcript, OptIn: true}}
 	case conversation.Event, contact.Event:
 		return []webhooks.Word{{Name: e.EventType()}}
+	case endpoint.Disabled, endpoint.Enabled, endpoint.Failing, endpoint.Recovered, endpoint.Exhausted, endpoint.Deleted:
+		return []webhooks.Word{{Name: e.EventType(), OptIn: true}}
 	default:
 		return nil
 	}
@@ -70,26 +80,28 @@ func (*Dialect) Words(e domain.Event) []webhooks.Word {
 
 // AppendBody appends the body of one event.
 func (*Dialect) AppendBody(dst []byte, e *webhooks.PublicEvent) ([]byte, error) {
+	start := len(dst)
 	dst = append(dst, `{"type":`...)
 	dst = webhooks.AppendString(dst, e.Name)
 	dst = append(dst, `,"timestamp":`...)
 	dst = webhooks.AppendMillis(dst, e.Time)
 	dst = append(dst, `,"data":`...)
-	dst, err := AppendData(dst, e)
+	dst, err := AppendData(dst, start, e)
 	if err != nil {
 		return dst, err
 	}
 	return append(dst, '}'), nil
 }
 
-// AppendData appends the data of a body, which other envelopes may carry too.
-func AppendData(dst []byte, e *webhooks.PublicEvent) ([]byte, error) {
+// AppendData appends the data of a body, which other envelopes may carry too. The
+// body begins at start, and nothing but a bracket comes behind the data.
+func AppendData(dst []byte, start int, e *webhooks.PublicEvent) ([]byte, error) {
 	switch event := e.Event.(type) {
 	case conversation.Event:
 		if e.History == nil {
 			return dst, fmt.Errorf("%s: position %d: no conversation", Name, e.Position)
 		}
-		return appendConversationData(dst, e, event), nil
+		return appendConversationData(dst, start, e, event), nil
 	case contact.Event:
 		if e.Contact == nil {
 			return dst, fmt.Errorf("%s: position %d: no contact", Name, e.Position)
@@ -102,12 +114,22 @@ func AppendData(dst []byte, e *webhooks.PublicEvent) ([]byte, error) {
 		// was lifted to the present one.
 		change.contactFact(event, e.View.Notes)
 		return append(change.end(), '}'), nil
+	case endpoint.Event:
+		if e.Endpoint == nil {
+			return dst, fmt.Errorf("%s: position %d: no endpoint", Name, e.Position)
+		}
+		dst = append(dst, `{"endpoint":`...)
+		dst = appendEndpoint(dst, e.Endpoint)
+		dst = append(dst, `,"change":`...)
+		change := beginChange(dst, &e.Fact)
+		change.endpointFact(event)
+		return append(change.end(), '}'), nil
 	default:
 		return dst, fmt.Errorf("%s: position %d: no word for %s", Name, e.Position, e.Type)
 	}
 }
 
-func appendConversationData(dst []byte, e *webhooks.PublicEvent, event conversation.Event) []byte {
+func appendConversationData(dst []byte, start int, e *webhooks.PublicEvent, event conversation.Event) []byte {
 	h, view := e.History, e.View
 	if e.Name == Transcript {
 		view.Last = -1
@@ -122,6 +144,12 @@ func appendConversationData(dst []byte, e *webhooks.PublicEvent, event conversat
 	change := beginChange(dst, &e.Fact)
 	change.conversationFact(&e.Fact, event, h, view.Notes)
 	dst = append(change.end(), `,"history":`...)
+	if room := view.MaxBytes - (len(dst) - start) - historyFrame; view.MaxBytes > 0 && len(items.Bytes) > room {
+		items = h.Items(&written, view.Last, max(room, 1))
+		if len(items.Bytes) > room { // not even the newest
+			items = webhooks.Items{Left: items.Left + items.Count}
+		}
+	}
 	dst = appendHistory(dst, e.Version, h, view, items)
 	if e.Name == Transcript {
 		dst = append(dst, `,"revision":`...)
@@ -161,13 +189,13 @@ func appendPublicMessage(dst []byte, m *webhooks.Message) []byte {
 
 // appendHistory appends the messages that the endpoint asked for. Versions are
 // those of the first item, null if there is none, and of the event. If older
-// messages were left out, by the number asked for or by MaxHistoryBytes,
-// truncated says so and next is where to read them.
+// messages were left out, by the number asked for, by MaxHistoryBytes or by the
+// bytes that the endpoint takes, truncated says so and next is where to read them.
 func appendHistory(dst []byte, version int64, h *webhooks.History, v webhooks.View, items webhooks.Items) []byte {
 	dst = append(dst, `{"mode":"`...)
 	dst = append(dst, webhooks.View{Last: v.Last, Notes: true}.String()...)
 	dst = append(dst, `","from_version":`...)
-	from := int64(0)
+	from := version + 1
 	if items.Count > 0 {
 		from = h.Messages[items.From].Version
 		dst = strconv.AppendInt(dst, from, 10)
@@ -178,7 +206,7 @@ func appendHistory(dst []byte, version int64, h *webhooks.History, v webhooks.Vi
 	dst = strconv.AppendInt(dst, version, 10)
 	dst = append(dst, `,"items":[`...)
 	dst = append(dst, items.Bytes...)
-	if items.Count > 0 && items.Left > 0 {
+	if v.Last != 0 && items.Left > 0 {
 		dst = append(dst, `],"truncated":true,"next":"/v1/conversations/`...)
 		dst = append(dst, h.Conversation.ID...)
 		dst = append(dst, `/messages?before=`...)

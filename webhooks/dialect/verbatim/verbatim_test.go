@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -33,12 +34,15 @@ func TestGoldens(t *testing.T) {
 	webhookstest.CompareGoldens(t, verbatim.New(), fixture, *update)
 }
 
-func TestVocabularyIsEveryFactButThoseOfEndpoints(t *testing.T) {
+// What was done to an endpoint's settings and secrets is nobody's to be sent;
+// what else happens to one is for those who ask for it.
+func TestVocabularyIsEveryFactButSettingsOfEndpoints(t *testing.T) {
 	t.Parallel()
 	d := verbatim.New()
+	unsaid := []string{"endpoint.registered", "endpoint.updated", "endpoint.secret_rotated"}
 	described := make(map[string]bool)
 	for _, e := range d.Vocabulary() {
-		if e.About == "" || described[e.Name] || e.OptIn != (e.Name == verbatim.Transcript) {
+		if e.About == "" || described[e.Name] || e.OptIn != (e.Name == verbatim.Transcript || strings.HasPrefix(e.Name, "endpoint.")) {
 			t.Errorf("%s: about %q, opt-in %t", e.Name, e.About, e.OptIn)
 		}
 		described[e.Name] = true
@@ -47,8 +51,10 @@ func TestVocabularyIsEveryFactButThoseOfEndpoints(t *testing.T) {
 	for name, e := range eventstore.Catalogue().Types() {
 		want := []webhooks.Word{{Name: name}}
 		switch {
-		case strings.HasPrefix(name, "endpoint."):
+		case slices.Contains(unsaid, name):
 			want = nil
+		case strings.HasPrefix(name, "endpoint."):
+			want = []webhooks.Word{{Name: name, OptIn: true}}
 		case name == "conversation.closed":
 			want = append(want, webhooks.Word{Name: verbatim.Transcript, OptIn: true})
 		}
@@ -254,7 +260,7 @@ func TestEveryFactHasItsMembersInChange(t *testing.T) {
 	var none []domain.Change
 	nothing, noChanges := encoded(t, none), []byte("[]")
 	for name, e := range eventstore.Catalogue().Types() {
-		if strings.HasPrefix(name, "endpoint.") {
+		if len(verbatim.New().Words(e)) == 0 {
 			continue
 		}
 		full := reflect.New(reflect.TypeOf(e)).Elem()
@@ -283,6 +289,9 @@ func TestEveryFactHasItsMembersInChange(t *testing.T) {
 			case conversation.MessageEdited, conversation.MessageDeleted:
 			default:
 				message = nil
+			}
+			if bytes.Equal(members, []byte("{}")) { // nothing behind the actor
+				change = bytes.TrimSuffix(change, []byte(","))
 			}
 			members = bytes.ReplaceAll(members, append([]byte(`"changes":`), nothing...), append([]byte(`"changes":`), noChanges...))
 			want := append(append(change, message...), members[1:]...)
@@ -441,6 +450,103 @@ func TestHistoryIsBounded(t *testing.T) {
 	}
 }
 
+// A body is no larger than its endpoint takes, for as long as anything of its
+// history can be left out; what was left out can be read.
+func TestHistoryIsCutToTheBytesThatTheEndpointTakes(t *testing.T) {
+	t.Parallel()
+	s := webhookstest.Tell(t, conversation.Created{Customer: person("c", domain.Customer)})
+	for i := range 200 {
+		s.Then(said(fmt.Sprint("m", i), strings.Repeat("x", 100+i)))
+	}
+	s.Then(conversation.Closed{ClosedType: "solved"})
+	whole := len(s.Body(verbatim.New(), "conversation.closed"))
+	for _, name := range []string{"conversation.closed", verbatim.Transcript} {
+		for _, most := range []int{4 << 10, 5000, 5100, 10_000, 20_000, whole, whole + 1000, 8 << 20} {
+			e := s.Event(name)
+			e.View.MaxBytes = most
+			raw := webhookstest.Body(t, verbatim.New(), e)
+			if len(raw) > most {
+				t.Errorf("%s: %d bytes, and %d are taken", name, len(raw), most)
+			}
+			// What is there before the body is no part of it.
+			behind, err := verbatim.New().AppendBody(bytes.Repeat([]byte("-"), 3000), e)
+			if err != nil || !bytes.Equal(behind[3000:], raw) {
+				t.Errorf("%s: behind something else it is another body, error %v", name, err)
+			}
+			b := parsed(t, raw)
+			items := list(t, b, "data.history.items")
+			cut := len(items) < 200
+			if cut != (most <= whole) || !cut && most > whole && len(items) != 200 {
+				t.Errorf("%s: %d items in %d bytes", name, len(items), most)
+			}
+			// No more is left out than must be: another message would not have fitted.
+			if cut && len(raw) < most-1500 {
+				t.Errorf("%s: %d bytes, and %d are taken", name, len(raw), most)
+			}
+			same(t, "mode", at(t, b, "data.history.mode"), "full")
+			same(t, "truncated", at(t, b, "data.history.truncated"), cut)
+			if cut {
+				same(t, "next", at(t, b, "data.history.next"), next(int(at(t, items[0], "version").(float64))))
+			}
+		}
+	}
+}
+
+// Where not even the newest message has room, there is none, and the way to all
+// of them.
+func TestALargeMessageIsLeftOutOfASmallBody(t *testing.T) {
+	t.Parallel()
+	s := webhookstest.Tell(t, conversation.Created{Customer: person("c", domain.Customer)}, said("m1", strings.Repeat("x", 8<<10)),
+		conversation.Read{By: person("a", domain.Agent), UpTo: 2})
+	for last, mode := range map[int]string{-1: "full", 1: "last:1"} {
+		e := s.Event("conversation.read")
+		e.View = webhooks.View{Last: last, Notes: true, MaxBytes: 4 << 10}
+		raw := webhookstest.Body(t, verbatim.New(), e)
+		if len(raw) > 4<<10 {
+			t.Errorf("%d bytes", len(raw))
+		}
+		same(t, "history", at(t, parsed(t, raw), "data.history"), map[string]any{
+			"mode": mode, "from_version": nil, "to_version": 3, "items": []any{}, "truncated": true, "next": next(4),
+		})
+	}
+	e := s.Event("conversation.read")
+	e.View = webhooks.View{Notes: true, MaxBytes: 4 << 10}
+	same(t, "nothing was asked for", at(t, parsed(t, webhookstest.Body(t, verbatim.New(), e)), "data.history"), map[string]any{
+		"mode": "none", "from_version": nil, "to_version": 3, "items": []any{}, "truncated": false, "next": nil,
+	})
+	// What the event itself says is never cut: such a body is for nobody to send.
+	posted := webhookstest.Tell(t, conversation.Created{Customer: person("c", domain.Customer)}, said("m1", strings.Repeat("x", 8<<10)))
+	e = posted.Event("conversation.message_posted")
+	e.View.MaxBytes = 4 << 10
+	if raw := webhookstest.Body(t, verbatim.New(), e); len(raw) <= 4<<10 || len(list(t, parsed(t, raw), "data.history.items")) != 0 {
+		t.Errorf("%d bytes", len(raw))
+	}
+}
+
+// An endpoint is told of as of the event, and nothing of its secrets is.
+func TestAnEndpointIsAsOfTheEvent(t *testing.T) {
+	t.Parallel()
+	settings := endpoint.Settings{URL: "https://user:pass@crm.example:8443/hooks/a%20b?token=t0p#f", Dialect: "closer@1", Headers: []string{"X-Token"}}
+	s := webhookstest.Tell(t, endpoint.Registered{Settings: settings}, endpoint.Disabled{Reason: "r", Cause: endpoint.ReceiverGone})
+	id := webhookstest.Endpoint(1)
+	told := func(disabled bool, url string) map[string]any {
+		return map[string]any{"id": id, "url": url, "dialect": "closer@1", "disabled": disabled}
+	}
+	b := parsed(t, s.Body(verbatim.New(), "endpoint.disabled"))
+	same(t, "type", b["type"], "endpoint.disabled")
+	same(t, "endpoint", at(t, b, "data.endpoint"), told(true, "https://crm.example:8443/hooks/a%20b"))
+	same(t, "cause", at(t, b, "data.change.cause"), "gone")
+	same(t, "previous_version", at(t, b, "data.change.previous_version"), 1)
+	if data, ok := b["data"].(map[string]any); !ok || len(data) != 2 {
+		t.Errorf("data is %v", data)
+	}
+	settings.URL = "https://other.example/?"
+	s.Then(endpoint.Updated{Settings: settings}, endpoint.Enabled{}, endpoint.Failing{Outcome: endpoint.Outcome{Fault: "dns"}})
+	b = parsed(t, s.Body(verbatim.New(), "endpoint.failing"))
+	same(t, "endpoint", at(t, b, "data.endpoint"), told(false, "https://other.example/"))
+	same(t, "fault", at(t, b, "data.change.fault"), "dns")
+}
+
 // A transcript is the body of the closing with all there is to know, whatever
 // the endpoint is sent otherwise.
 func TestATranscriptHasTheWholeHistory(t *testing.T) {
@@ -514,9 +620,11 @@ func TestOthersHaveNoBody(t *testing.T) {
 	ofConversation.History = nil
 	ofContact := webhookstest.Tell(t, contact.Erased{}).Event("contact.erased")
 	ofContact.Contact = nil
-	ofEndpoint := webhookstest.Tell(t, conversation.Closed{}).Event("endpoint.deleted")
-	ofEndpoint.Fact.Event = endpoint.Deleted{}
-	for _, e := range []*webhooks.PublicEvent{ofConversation, ofContact, ofEndpoint} {
+	ofEndpoint := webhookstest.Tell(t, endpoint.Deleted{}).Event("endpoint.deleted")
+	ofEndpoint.Endpoint = nil
+	ofNothing := webhookstest.Tell(t, conversation.Closed{}).Event("conversation.closed")
+	ofNothing.Fact.Event = nil
+	for _, e := range []*webhooks.PublicEvent{ofConversation, ofContact, ofEndpoint, ofNothing} {
 		if _, err := verbatim.New().AppendBody(nil, e); err == nil {
 			t.Errorf("a body for %s", e.Name)
 		}

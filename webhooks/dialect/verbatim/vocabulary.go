@@ -6,6 +6,7 @@ import (
 
 	"verbatim/domain"
 	"verbatim/domain/conversation"
+	"verbatim/domain/endpoint"
 	"verbatim/webhooks"
 	"verbatim/webhooks/shape"
 )
@@ -15,14 +16,14 @@ import (
 //go:embed golden/*.json
 var golden embed.FS
 
-// vocabulary describes every event, in the order in which a conversation and
-// then a contact come by them.
+// vocabulary describes every event, in the order in which a conversation, then a
+// contact and then an endpoint come by them.
 func vocabulary() []webhooks.EventType {
 	var types []webhooks.EventType
 	for _, d := range descriptions() {
 		sample, _ := golden.ReadFile("golden/" + d.name + ".json") // a test says which is missing
 		types = append(types, webhooks.EventType{
-			Word: webhooks.Word{Name: d.name, OptIn: d.name == Transcript}, Facts: []string{d.fact}, About: d.about,
+			Word: webhooks.Word{Name: d.name, OptIn: d.name == Transcript || d.of == anEndpoint}, Facts: []string{d.fact}, About: d.about,
 			Body: shape.Struct("",
 				shape.Has("type", shape.OneOfTexts("Name of the event.", d.name)),
 				shape.Has("timestamp", moment("When it happened, to the millisecond.")),
@@ -48,23 +49,39 @@ func Data(name string) shape.Shape {
 // A description is an event as it is documented.
 type description struct {
 	name, fact, about string
-	contact           bool           // it is one of a contact
+	of                subject
 	change            []shape.Member // of the fact's own, in change
 }
+
+// subject is what an event is about.
+type subject int
+
+const (
+	aConversation subject = iota
+	aContact
+	anEndpoint
+)
 
 func (d *description) data() shape.Shape {
 	change := shape.Struct("What the event changed.",
 		shape.Has("event_id", shape.Formatted("uuid", "Id of the recorded event.")),
 		shape.Has("position", shape.Int("Its place in the whole log.")),
-		shape.Has("version", shape.Int("Its place in the stream of the conversation or contact.")),
+		shape.Has("version", shape.Int("Its place in the stream of the conversation, contact or endpoint.")),
 		shape.Has("previous_version", shape.Int("The place before it; 0 before the first.")),
 		shape.Has("actor", shape.Text(`Who acted: "key:<id>", "system:<part>".`).OrNull()),
 	).With(d.change...)
-	if d.contact {
+	switch d.of {
+	case aContact:
 		return shape.Struct("",
 			shape.Has("contact", contactShape()),
 			shape.Has("change", change),
 		)
+	case anEndpoint:
+		return shape.Struct("",
+			shape.Has("endpoint", endpointShape()),
+			shape.Has("change", change),
+		)
+	case aConversation:
 	}
 	data := shape.Struct("",
 		shape.Has("conversation", conversationShape("The conversation as of the event.")),
@@ -98,7 +115,16 @@ func descriptions() []description {
 		return description{name: name, fact: name, about: about, change: change}
 	}
 	ofContact := func(name, about string, change ...shape.Member) description {
-		return description{name: name, fact: name, about: about, change: change, contact: true}
+		return description{name: name, fact: name, about: about, change: change, of: aContact}
+	}
+	ofEndpoint := func(name, about string, change ...shape.Member) description {
+		return description{name: name, fact: name, about: about, change: change, of: anEndpoint}
+	}
+	outcome := []shape.Member{
+		shape.May("status", shape.Int("HTTP status of the last attempt, if there was an answer.")),
+		shape.May("fault", named("Why there was none",
+			webhooks.NameUnresolved, webhooks.Unreachable, webhooks.ConnectTimeout, webhooks.TLSFailed, webhooks.TimedOut,
+			webhooks.PrivateRange, webhooks.Unrendered, webhooks.TooLarge)),
 	}
 	return []description{
 		fact("conversation.created", "A conversation begins.",
@@ -177,6 +203,24 @@ func descriptions() []description {
 		ofContact("contact.erased", "The data of a person was overwritten.",
 			by,
 			shape.Has("events", shape.Int("In how many recorded events."))),
+		ofEndpoint("endpoint.disabled", "Deliveries to another endpoint are stopped; they are kept until it is enabled.",
+			shape.May("reason", shape.Text("Why, in words.")),
+			shape.May("cause", named("What led to it (somebody asked for it, its receiver answered 410, nothing but failures for days)",
+				endpoint.ByHand, endpoint.ReceiverGone, endpoint.ReceiverFailed))),
+		ofEndpoint("endpoint.enabled", "Deliveries to another endpoint flow again."),
+		ofEndpoint("endpoint.failing", "Attempt after attempt to another endpoint fails; it is asked from time to time whether it is back.",
+			append([]shape.Member{shape.Has("since", moment("The first of the failures in a row."))}, outcome...)...),
+		ofEndpoint("endpoint.recovered", "Another endpoint that was failing takes deliveries again.",
+			shape.Has("since", moment("Since when it had been failing."))),
+		ofEndpoint("endpoint.exhausted", "A delivery to another endpoint is given up; it can be redelivered.",
+			append([]shape.Member{
+				shape.Has("delivery_id", shape.Text("Id of the delivery.")),
+				shape.Has("event", shape.Text("Name of its event in the dialect of that endpoint.")),
+				shape.Has("stream", shape.Text("What it was about: `conversation-ID`, `contact-ID` or `endpoint-ID`.")),
+				shape.Has("attempts", shape.Int("How many were made.")),
+				shape.Has("reason", named("Why it was given up", webhooks.ReasonExhausted, webhooks.ReasonTooLarge)),
+			}, outcome...)...),
+		ofEndpoint("endpoint.deleted", "Another endpoint is deleted; what it was owed is cancelled."),
 	}
 }
 
@@ -303,6 +347,15 @@ func contactShape() shape.Shape {
 		shape.May("erased", shape.Bool("The data of the person was overwritten.")),
 		shape.Has("created_at", moment("When the person became known.")),
 		shape.Has("updated_at", moment("When the person was last another than before.")),
+	)
+}
+
+func endpointShape() shape.Shape {
+	return shape.Struct("The endpoint as of the event.",
+		shape.Has("id", shape.Formatted("uuid", "Id of the endpoint.")),
+		shape.Has("url", shape.Text("Where it is, without user and query.")),
+		shape.Has("dialect", shape.Text("What it is sent.")),
+		shape.Has("disabled", shape.Bool("It is sent nothing until it is enabled.")),
 	)
 }
 
