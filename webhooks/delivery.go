@@ -46,6 +46,7 @@ type Delivery struct {
 	CreatedAt  time.Time
 	EndedAt    *time.Time
 	Digest     []byte // SHA-256 of the bytes that were accepted
+	Trace      string // W3C traceparent of the event, once its body was made; not kept
 }
 
 // An Outcome is what an attempt told us. A failed attempt is no error.
@@ -174,6 +175,7 @@ type Sender interface {
 // A Renderer makes the body of a delivery from the log.
 type Renderer interface {
 	// Body returns the bytes to send, which the caller does not change. The same
-	// delivery has the same bytes for ever. It may be called concurrently.
+	// delivery has the same bytes for ever. The Trace of d is set if the event has
+	// one. It may be called concurrently.
 	Body(ctx context.Context, d *Delivery) ([]byte, error)
 }
