@@ -85,6 +85,13 @@ const (
 	TooLarge       Fault = "too_large"         // the body is larger than the endpoint takes
 )
 
+// Faults returns all of them but NoFault.
+func Faults() []Fault {
+	return []Fault{
+		NameUnresolved, Unreachable, ConnectTimeout, TLSFailed, TimedOut, PrivateRange, Unrendered, TooLarge,
+	}
+}
+
 // MaxDetail bounds what is kept of a receiver's answer: enough for an error
 // message and a stack, not for a page.
 const MaxDetail = 4 << 10

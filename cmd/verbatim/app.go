@@ -17,6 +17,7 @@ import (
 	"verbatim/adapters/httpsender"
 	"verbatim/adapters/messaging"
 	"verbatim/adapters/sqlite"
+	"verbatim/adapters/telemetry"
 	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
 	"verbatim/domain/endpoint"
@@ -56,6 +57,8 @@ type app struct {
 	expirer      *projections.Expirer
 	typing       chan struct{} // one slot: somebody began or stopped typing
 	api          *httpapi.Server
+	metrics      *telemetry.Metrics
+	tracing      *telemetry.Tracing // nil if spans go nowhere
 	token        string // lets whoever may read the data folder act as its operator
 	firstKey     string // of a new data folder, to be shown once
 }
@@ -63,7 +66,7 @@ type app struct {
 // newApp opens the data folder and wires everything to it. The listener is
 // closed with the app.
 func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Listener) (_ *app, err error) {
-	a := &app{log: log, listener: listener, typing: make(chan struct{}, 1), token: randomToken()}
+	a := &app{log: log, listener: listener, typing: make(chan struct{}, 1), token: randomToken(), metrics: telemetry.NewMetrics(Version)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, a.close())
@@ -79,6 +82,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	}
 	a.store, err = sqlite.Open(ctx, dir, sqlite.Options{
 		Info: sqlite.ServerInfo{Addr: listener.Addr().String(), Token: a.token}, Vault: vault,
+		Grouped: func(g sqlite.Group) { a.metrics.Grouped(g.Jobs, g.Events, g.Took) },
 	})
 	if err != nil {
 		return nil, err
@@ -87,20 +91,31 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		return nil, err
 	}
 
+	if endpoint := cfg.collector(); endpoint != "" {
+		a.tracing, err = telemetry.NewTracing(ctx, telemetry.TracingConfig{Endpoint: endpoint, Version: Version, Log: log})
+		if err != nil {
+			return nil, err
+		}
+	}
+
 	codec, dialects := eventstore.Catalogue(), dialect.All()
-	conversations := eventstore.NewAggregates(a.store, codec, time.Now,
+	facts := a.watchedLog()
+	conversations := eventstore.NewAggregates(facts, codec, time.Now,
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
 		})
 	transcripts := projections.NewTranscripts(a.store, codec, dialects, cfg.HistoryMemory)
 	a.dispatcher = webhooks.NewDispatcher(a.store, transcripts,
 		httpsender.New(httpsender.Config{Egress: cfg.egress, Proxy: cfg.proxy}), time.Now,
-		webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log})
+		a.watched(webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log}))
 	group := projections.NewGroup(a.store, codec, a.store, time.Now, log,
 		projections.NewInbox(a.store),
 		projections.NewTyping(a.wakeExpirer),
 		projections.NewEndpoints(a.store, a.dispatcher.Wake),
-		projections.NewPlan(a.store, codec, a.store, dialects, a.dispatcher.Offer))
+		projections.NewPlan(a.store, codec, a.store, dialects, a.planned))
+	if a.tracing != nil {
+		group.Report(a.tracing.Page)
+	}
 	a.subscription = messaging.New(
 		messaging.Topic{DB: a.store.Readers(), Select: sqlite.SelectLog, Scan: sqlite.ScanEvent},
 		group, a.store.Events(), log)
@@ -113,11 +128,11 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	})
 	a.api, err = httpapi.New(httpapi.Config{
 		Conversations: conversations,
-		Contacts: eventstore.NewAggregates(a.store, codec, time.Now,
+		Contacts: eventstore.NewAggregates(facts, codec, time.Now,
 			eventstore.Rules[contact.State, contact.Command, contact.Event]{
 				Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
 			}),
-		Endpoints: eventstore.NewAggregates(a.store, codec, time.Now,
+		Endpoints: eventstore.NewAggregates(facts, codec, time.Now,
 			eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
 				Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
 			}),
@@ -127,10 +142,19 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		AdminKeys: []string{cfg.AdminKey, a.token},
 		CheckURL:  cfg.egress.Check,
 		Ready:     a.store.Ping,
+		Served:    a.served,
+		Metrics:   a.metrics.Handler(),
 		Version:   Version,
 		Logger:    log,
 	})
-	return a, err
+	if err != nil {
+		return nil, err
+	}
+	a.metrics.Watch(telemetry.Sources{
+		Backlog: a.store.Backlog, Load: a.dispatcher.Load, Head: a.store.Head, Streams: a.api.Streams,
+		Projections: group.Names(), Positions: group.Positions, Parked: group.Parked,
+	})
+	return a, nil
 }
 
 func randomToken() string {
@@ -171,7 +195,7 @@ func (a *app) wakeExpirer() {
 // the end of their page, the attempts under way on record, the file closed.
 func (a *app) run(ctx context.Context) error {
 	server := &http.Server{
-		Handler:           a.api,
+		Handler:           a.handler(),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
@@ -246,6 +270,9 @@ func (a *app) close() error {
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
+	}
+	if a.tracing != nil {
+		a.tracing.Close(context.Background())
 	}
 	return errors.Join(errs...)
 }
