@@ -59,8 +59,8 @@ type app struct {
 	api          *httpapi.Server
 	metrics      *telemetry.Metrics
 	tracing      *telemetry.Tracing // nil if spans go nowhere
-	token        string // lets whoever may read the data folder act as its operator
-	firstKey     string // of a new data folder, to be shown once
+	token        string             // lets whoever may read the data folder act as its operator
+	firstKey     string             // of a new data folder, to be shown once
 }
 
 // newApp opens the data folder and wires everything to it. The listener is
