@@ -20,5 +20,5 @@ func Standings() []Standing { return []Standing{Active, Failing, Disabled} }
 type Backlog struct {
 	Endpoints int       // how many there are
 	Pending   int       // deliveries
-	Oldest    time.Time // when the event of the oldest of them was recorded; zero if there is none
+	Oldest    time.Time // the event's time of the oldest of them; zero if there is none
 }

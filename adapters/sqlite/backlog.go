@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 
 	"verbatim/webhooks"
@@ -44,7 +45,11 @@ func (s *Store) Backlog(ctx context.Context) (map[webhooks.Standing]webhooks.Bac
 		sum.Endpoints++
 		out[how] = sum
 	}
-	oldest := make(map[webhooks.Standing]int64)
+	type place struct {
+		endpoint string
+		position int64
+	}
+	oldest := make(map[webhooks.Standing]place)
 	err = each(ctx, s.read, `SELECT endpoint, count(*), min(position) FROM deliveries INDEXED BY deliveries_pending
 		WHERE state = 'pending' GROUP BY endpoint`, nil, func(rows *sql.Rows) error {
 		var id string
@@ -60,18 +65,23 @@ func (s *Store) Backlog(ctx context.Context) (map[webhooks.Standing]webhooks.Bac
 		sum := out[how]
 		sum.Pending += pending
 		out[how] = sum
-		if known, ok := oldest[how]; !ok || first < known {
-			oldest[how] = first
+		if known, ok := oldest[how]; !ok || first < known.position {
+			oldest[how] = place{id, first}
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	for how, position := range oldest {
+	for how, first := range oldest {
 		var at int64
-		if err := s.read.QueryRowContext(ctx, "SELECT time FROM events WHERE position = ?", position).Scan(&at); err != nil {
-			return nil, fmt.Errorf("read the oldest event that is owed: %w", err)
+		err := s.read.QueryRowContext(ctx, "SELECT created_at FROM deliveries WHERE endpoint = ? AND position = ? LIMIT 1",
+			first.endpoint, first.position).Scan(&at)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue // it was there a moment ago
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the oldest delivery: %w", err)
 		}
 		sum := out[how]
 		sum.Oldest = fromMicros(at)
