@@ -397,8 +397,12 @@ func TestMetricsOfAWholeRun(t *testing.T) {
 		s.call(http.MethodPost, "/v1/conversations/"+made.ID+"/messages", s.key, `{"text":"Hi"}`, nil)
 	}
 	for _, odd := range [][2]string{
-		{"GET", "/v1/conversations/" + made.ID + "x"}, {"GET", "/nothing/at/all"}, {"BREW", "/coffee"}, {"DELETE", "/livez"},
-		{"GET", "/docs/" + made.ID}, {"GET", "/v1/../v1/events"},
+		{http.MethodGet, "/v1/conversations/" + made.ID + "x"},
+		{http.MethodGet, "/nothing/at/all"},
+		{"BREW", "/coffee"},
+		{http.MethodDelete, "/livez"},
+		{http.MethodGet, "/docs/" + made.ID},
+		{http.MethodGet, "/v1/../v1/events"},
 	} {
 		if _, _, err := s.try(odd[0], odd[1], s.key, ""); err != nil {
 			t.Fatal(err)

@@ -9,12 +9,15 @@ import (
 	"verbatim/webhooks"
 )
 
-// Backlog counts what is owed to endpoints, by how they stand. It reads the whole
+// Backlog counts what is owed to endpoints, for each way to stand. It reads the whole
 // of an index that has nothing but what is pending, and nothing else of it: its
 // cost grows with what waits, not with what there ever was. What is owed to
 // endpoints that were deleted, and is about to be cancelled, is not counted.
 func (s *Store) Backlog(ctx context.Context) (map[webhooks.Standing]webhooks.Backlog, error) {
 	out := make(map[webhooks.Standing]webhooks.Backlog)
+	for _, how := range webhooks.Standings() {
+		out[how] = webhooks.Backlog{}
+	}
 	broken := make(map[string]bool)
 	err := each(ctx, s.read, "SELECT endpoint FROM endpoint_health WHERE breaks > 0", nil, func(rows *sql.Rows) error {
 		var id string

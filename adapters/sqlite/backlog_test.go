@@ -26,7 +26,7 @@ func TestBacklog(t *testing.T) {
 			t.Errorf("backlog: %v (-want +got):\n%s", err, diff)
 		}
 	}
-	backlog(map[webhooks.Standing]webhooks.Backlog{})
+	backlog(map[webhooks.Standing]webhooks.Backlog{webhooks.Active: {}, webhooks.Failing: {}, webhooks.Disabled: {}})
 
 	const well, slow, broken, off, gone = 1, 2, 3, 4, 5
 	for n := well; n <= gone; n++ {
@@ -59,7 +59,7 @@ func TestBacklog(t *testing.T) {
 	}
 	at := func(position int64) time.Time { return day.Add(time.Duration(position) * time.Minute) }
 	backlog(map[webhooks.Standing]webhooks.Backlog{
-		webhooks.Active: {Endpoints: 3, Pending: 5, Oldest: at(1)}, webhooks.Disabled: {Endpoints: 1, Pending: 1, Oldest: at(5)},
+		webhooks.Active: {Endpoints: 3, Pending: 5, Oldest: at(1)}, webhooks.Failing: {}, webhooks.Disabled: {Endpoints: 1, Pending: 1, Oldest: at(5)},
 	})
 
 	// One is delivered; another one's failure opens the breaker.

@@ -64,9 +64,9 @@ func (c *catalogue) histogram(name, help string, buckets []float64, labels ...La
 	return v
 }
 
-// asked describes a metric that is made when somebody asks.
-func (c *catalogue) asked(kind, name, help string, labels ...Label) *prometheus.Desc {
-	f := c.add(kind, name, help, labels)
+// gauge describes a metric that is made when somebody asks.
+func (c *catalogue) gauge(name, help string, labels ...Label) *prometheus.Desc {
+	f := c.add(kindGauge, name, help, labels)
 	return prometheus.NewDesc(f.Name, f.Help, f.labelNames(), nil)
 }
 

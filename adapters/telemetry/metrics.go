@@ -118,7 +118,7 @@ func NewMetrics(version string) *Metrics {
 	inRequest, inLog, inAttempt, inLatency := m.buckets()
 	one := func(v *prometheus.HistogramVec) prometheus.Observer { return v.WithLabelValues() }
 
-	build := m.asked(kindGauge, "verbatim_build_info", "1, with what runs.",
+	build := m.gauge("verbatim_build_info", "1, with what runs.",
 		Label{Name: "version", Of: "of the program"}, Label{Name: "go_version", Of: "it was built with"})
 	m.registry.MustRegister(constant{prometheus.MustNewConstMetric(build, prometheus.GaugeValue, 1, version, runtime.Version()), build})
 

@@ -71,20 +71,20 @@ func (c *catalogue) sources(failed map[string]prometheus.Counter) *sources {
 	state := Label{Name: "state", Values: standings}
 	return &sources{
 		failed: failed,
-		head:   c.asked(kindGauge, "verbatim_log_position", "Last position in the log."),
-		lag:    c.asked(kindGauge, "verbatim_projection_lag_events", "Events that a projection has yet to take.", projection),
-		parked: c.asked(kindGauge, "verbatim_projection_parked_streams",
+		head:   c.gauge("verbatim_log_position", "Last position in the log."),
+		lag:    c.gauge("verbatim_projection_lag_events", "Events that a projection has yet to take.", projection),
+		parked: c.gauge("verbatim_projection_parked_streams",
 			"Streams that a projection could not take further; /readyz names them.", projection),
-		endpoints: c.asked(kindGauge, "verbatim_endpoints", "Endpoints, by how they stand: `failing` is an open breaker.", state),
-		pending:   c.asked(kindGauge, "verbatim_backlog_deliveries", "Deliveries that are pending, by how their endpoints stand.", state),
-		oldest: c.asked(kindGauge, "verbatim_backlog_oldest_seconds",
+		endpoints: c.gauge("verbatim_endpoints", "Endpoints, by how they stand: `failing` is an open breaker.", state),
+		pending:   c.gauge("verbatim_backlog_deliveries", "Deliveries that are pending, by how their endpoints stand.", state),
+		oldest: c.gauge("verbatim_backlog_oldest_seconds",
 			"Age of the oldest event that is still owed, 0 if nothing is.", state),
-		counted: c.asked(kindGauge, "verbatim_backlog_counted_timestamp_seconds",
+		counted: c.gauge("verbatim_backlog_counted_timestamp_seconds",
 			"When endpoints and backlog were counted: "+BacklogAge.String()+" ago at most, or 100 times as long ago as it took."),
-		lanes:    c.asked(kindGauge, "verbatim_lanes", "Lanes in memory."),
-		inLanes:  c.asked(kindGauge, "verbatim_lane_deliveries", "Deliveries in memory, over all lanes."),
-		underWay: c.asked(kindGauge, "verbatim_attempts_under_way", "Attempts under way, each in a lane of its own, or not yet on record."),
-		readers:  c.asked(kindGauge, "verbatim_event_stream_readers", "Event streams (SSE) that are open."),
+		lanes:    c.gauge("verbatim_lanes", "Lanes in memory."),
+		inLanes:  c.gauge("verbatim_lane_deliveries", "Deliveries in memory, over all lanes."),
+		underWay: c.gauge("verbatim_attempts_under_way", "Attempts under way, each in a lane of its own, or not yet on record."),
+		readers:  c.gauge("verbatim_event_stream_readers", "Event streams (SSE) that are open."),
 	}
 }
 

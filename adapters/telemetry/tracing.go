@@ -103,10 +103,11 @@ func NewTracing(ctx context.Context, cfg TracingConfig) (*Tracing, error) {
 	return t, nil
 }
 
-// Close sends the spans that wait, for FlushTimeout at most. Those that the
-// collector does not take in time are lost.
+// Close sends the spans that wait, for FlushTimeout at most, whether or not ctx
+// is done: a process stops because it is. Those that the collector does not take
+// in time are lost.
 func (t *Tracing) Close(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, FlushTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), FlushTimeout)
 	defer cancel()
 	if t.provider.Shutdown(ctx) != nil {
 		_ = t.exporter.Shutdown(ctx) // ends the sending that is under way; lost spans are no reason to fail
@@ -215,7 +216,7 @@ func (t *Tracing) Begin(
 	if from := t.parse(d.Trace); from.IsValid() {
 		ctx = trace.ContextWithRemoteSpanContext(ctx, from)
 	}
-	ctx, span := t.tracer.Start(ctx, "deliver", trace.WithTimestamp(at), trace.WithSpanKind(trace.SpanKindClient)) //nolint:spancheck // ended by end
+	ctx, span := t.tracer.Start(ctx, "deliver", trace.WithTimestamp(at), trace.WithSpanKind(trace.SpanKindClient))
 	if span.IsRecording() {
 		span.SetAttributes(
 			attribute.String("verbatim.delivery", d.ID), attribute.String("verbatim.webhook_id", d.WebhookID),
@@ -224,7 +225,7 @@ func (t *Tracing) Begin(
 	}
 	carrier := propagation.MapCarrier{}
 	t.propagator.Inject(ctx, carrier)
-	return ctx, carrier.Get("traceparent"), func(o webhooks.Outcome) { //nolint:spancheck // as above
+	return ctx, carrier.Get("traceparent"), func(o webhooks.Outcome) {
 		if o.Status != 0 {
 			span.SetAttributes(attribute.Int("http.response.status_code", o.Status))
 		}

@@ -69,7 +69,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	a := &app{log: log, listener: listener, typing: make(chan struct{}, 1), token: randomToken(), metrics: telemetry.NewMetrics(Version)}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, a.close())
+			err = errors.Join(err, a.close(ctx))
 		}
 	}()
 	dir, err := cfg.folder()
@@ -223,7 +223,7 @@ func (a *app) run(ctx context.Context) error {
 	defer cancel()
 	err := server.Shutdown(drain)
 	stop()
-	return errors.Join(err, parts.Wait(), a.close())
+	return errors.Join(err, parts.Wait(), a.close(ctx))
 }
 
 func named(part string, err error) error {
@@ -260,7 +260,7 @@ func (a *app) expire(ctx context.Context) {
 }
 
 // close closes what newApp opened.
-func (a *app) close() error {
+func (a *app) close(ctx context.Context) error {
 	var errs []error
 	if err := a.listener.Close(); !errors.Is(err, net.ErrClosed) {
 		errs = append(errs, err)
@@ -272,7 +272,7 @@ func (a *app) close() error {
 		errs = append(errs, a.store.Close())
 	}
 	if a.tracing != nil {
-		a.tracing.Close(context.Background())
+		a.tracing.Close(ctx)
 	}
 	return errors.Join(errs...)
 }
