@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -249,15 +250,25 @@ func (t *Tracing) parse(traceparent string) trace.SpanContext {
 type calm struct {
 	sdktrace.SpanExporter
 
-	log *slog.Logger
+	log    *slog.Logger
+	closed atomic.Bool
 
 	mu   sync.Mutex
 	lost int       // since it was last said
 	next time.Time // when it may be said again
 }
 
+// Shutdown ends what is being sent, and drops what is still to come.
+func (c *calm) Shutdown(ctx context.Context) error {
+	c.closed.Store(true)
+	return c.SpanExporter.Shutdown(ctx)
+}
+
 // ExportSpans sends spans or drops them.
 func (c *calm) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	if c.closed.Load() {
+		return nil
+	}
 	err := c.SpanExporter.ExportSpans(ctx, spans)
 	if err == nil {
 		return nil
