@@ -4,9 +4,11 @@
 package eventstore
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -45,6 +47,47 @@ func (r *Recorded) DecodeMetadata() Metadata {
 	var m Metadata
 	_ = json.Unmarshal(r.Metadata, &m)
 	return m
+}
+
+// Trace returns the traceparent in the event's metadata, "" if it has none that
+// is one. It finds it without parsing, for those who ask for every event.
+func (r *Recorded) Trace() string {
+	_, rest, ok := bytes.Cut(r.Metadata, []byte(`"trace":"`))
+	if !ok || len(rest) < len(traceForm) || !ValidTrace(string(rest[:len(traceForm)])) {
+		return ""
+	}
+	return string(rest[:len(traceForm)])
+}
+
+const traceForm = "00-00000000000000000000000000000000-0000000000000000-00"
+
+// ValidTrace reports whether s is a traceparent (W3C Trace Context, 3.2): of
+// another version only if it has the form of this one, and never with an id that
+// is nothing but zeros.
+func ValidTrace(s string) bool {
+	if len(s) != len(traceForm) || s[:2] == "ff" {
+		return false
+	}
+	for i := range len(s) {
+		if hex := s[i] >= '0' && s[i] <= '9' || s[i] >= 'a' && s[i] <= 'f'; hex != (traceForm[i] == '0') || !hex && s[i] != '-' {
+			return false
+		}
+	}
+	return s[3:35] != traceForm[3:35] && s[36:52] != traceForm[36:52]
+}
+
+// About names a stream in the log of the program: the id of a conversation or of
+// a contact under that key, any other stream by its whole name. The key endpoint
+// is for where something is sent.
+func About(stream string) slog.Attr {
+	switch kind, id := SplitStream(stream); kind {
+	case "conversation":
+		return slog.String("conversation", id)
+	case "contact":
+		return slog.String("contact", id)
+	default:
+		return slog.String("stream", stream)
+	}
 }
 
 // StreamName returns the name of the stream of the aggregate with that id.

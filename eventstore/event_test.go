@@ -136,3 +136,52 @@ func TestMetadata(t *testing.T) {
 		}
 	}
 }
+
+func TestTrace(t *testing.T) {
+	t.Parallel()
+	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+	for _, tt := range []struct{ metadata, want string }{
+		{`{"actor":"key:1","trace":"` + trace + `"}`, trace},
+		{`{"trace":"` + trace + `","more":1}`, trace},
+		{`{"command":"\"trace\":\"` + trace + `","correlation":"r"}`, ""},
+		{`{"trace":"00-0af7651916cd43dd8448eb211c80319c"}`, ""},
+		{`{"trace":""}`, ""},
+		{`{}`, ""},
+		{``, ""},
+	} {
+		if got := (&eventstore.Recorded{Metadata: []byte(tt.metadata)}).Trace(); got != tt.want {
+			t.Errorf("%s: got %q", tt.metadata, got)
+		}
+	}
+	for s, want := range map[string]bool{
+		trace: true,
+		"cc-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00": true, // of a version to come
+		"ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01": false,
+		"00-00000000000000000000000000000000-b7ad6b7169203331-01": false,
+		"00-0af7651916cd43dd8448eb211c80319c-0000000000000000-01": false,
+		"00-0AF7651916CD43DD8448EB211C80319C-b7ad6b7169203331-01": false,
+		"00-0af7651916cd43dd8448eb211c80319c_b7ad6b7169203331-01": false,
+		trace + "-": false,
+		trace[1:]:   false,
+		"":          false,
+	} {
+		if got := eventstore.ValidTrace(s); got != want {
+			t.Errorf("%q: got %v", s, got)
+		}
+	}
+}
+
+func TestAbout(t *testing.T) {
+	t.Parallel()
+	const id = "0192f7a8-c1d2-7e5f-8a9b-0c1d2e3f4a5b"
+	for stream, want := range map[string]string{
+		"conversation-" + id: "conversation=" + id,
+		"contact-" + id:      "contact=" + id,
+		"endpoint-" + id:     "stream=endpoint-" + id, // endpoint= is where something is sent
+		"odd":                "stream=odd",
+	} {
+		if got := eventstore.About(stream).String(); got != want {
+			t.Errorf("%s: got %s", stream, got)
+		}
+	}
+}

@@ -43,6 +43,9 @@ type Group struct {
 	touched bool
 	stale   bool // not loaded since a page was dropped: what is remembered may be void
 
+	report func(PageReport) // may be nil
+	page   PageReport       // of the open page, if somebody wants it
+
 	mu       sync.Mutex
 	position int64         // committed by all members
 	moved    chan struct{} // closed when position moves
@@ -117,7 +120,7 @@ func (g *Group) reset() {
 	g.rows = Rows{
 		Inbox: make(map[string]InboxRow), Typing: make(map[TypingKey]TypingRow), Endpoints: make(map[string]EndpointRow),
 	}
-	g.fresh, g.touched = nil, false
+	g.fresh, g.touched, g.page = nil, false, PageReport{}
 }
 
 // Position returns the position up to which every projection has committed.
@@ -125,6 +128,15 @@ func (g *Group) Position() int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.position
+}
+
+// Names returns the names of the projections, in order.
+func (g *Group) Names() []string {
+	names := make([]string, len(g.members))
+	for i, m := range g.members {
+		names[i] = m.Name()
+	}
+	return names
 }
 
 // Positions returns how far each projection has got.
@@ -170,6 +182,9 @@ func (g *Group) Project(ctx context.Context, r *eventstore.Recorded) {
 	}
 	ctx = context.WithoutCancel(ctx)
 	g.touched = true
+	if g.report != nil {
+		g.page.add(r, g.clock)
+	}
 	fact := webhooks.Fact{Recorded: r}
 	event, err := g.decode(r)
 	fact.Event = event
@@ -232,7 +247,8 @@ func (g *Group) park(projection string, r *eventstore.Recorded, poison error, at
 	}
 	p := Parked{projection, r.Stream, r.Position, r.Version, detail, attempts, g.clock().UTC()}
 	g.slog.Error("a projection cannot take an event; its stream is parked there",
-		"projection", projection, "position", r.Position, "stream", r.Stream, "type", r.Type, "error", detail)
+		slog.String("projection", projection), slog.Int64("position", r.Position), eventstore.About(r.Stream),
+		slog.String("type", r.Type), slog.String("error", detail))
 	g.fresh = append(g.fresh, p)
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -268,6 +284,10 @@ func (g *Group) commit(ctx context.Context, page *Page) error {
 	}
 	for _, m := range g.members {
 		m.committed = m.reached
+	}
+	if g.report != nil && g.page.Events > 0 {
+		g.page.Ended, g.page.Deliveries = g.clock(), len(page.Rows.Deliveries)
+		g.report(g.page)
 	}
 	g.reset()
 	g.advance()
@@ -405,7 +425,8 @@ func (g *Group) retry(ctx context.Context, p Parked) error {
 		return err
 	}
 	if !again {
-		g.slog.Info("a parked stream goes on", "projection", p.Projection, "stream", p.Stream, "position", p.Position)
+		g.slog.Info("a parked stream goes on",
+			slog.String("projection", p.Projection), eventstore.About(p.Stream), slog.Int64("position", p.Position))
 	}
 	return nil
 }

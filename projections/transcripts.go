@@ -183,7 +183,7 @@ func (t *Transcripts) Conversation(ctx context.Context, id string, version int64
 // Body renders the body of a delivery. It depends on the delivery's stream up
 // to its version, its dialect and its view, and on nothing else.
 func (t *Transcripts) Body(ctx context.Context, d *webhooks.Delivery) ([]byte, error) {
-	body, err := t.AppendBody(ctx, nil, d, nil)
+	body, err := t.appendBody(ctx, nil, d, nil, func(f *webhooks.Fact) { d.Trace = f.Trace() })
 	if err != nil {
 		return nil, err
 	}
@@ -195,6 +195,12 @@ func (t *Transcripts) Body(ctx context.Context, d *webhooks.Delivery) ([]byte, e
 // an error is to be cut off.
 func (t *Transcripts) AppendBody(
 	ctx context.Context, dst []byte, d *webhooks.Delivery, given *webhooks.Fact,
+) ([]byte, error) {
+	return t.appendBody(ctx, dst, d, given, func(*webhooks.Fact) {})
+}
+
+func (t *Transcripts) appendBody(
+	ctx context.Context, dst []byte, d *webhooks.Delivery, given *webhooks.Fact, found func(*webhooks.Fact),
 ) ([]byte, error) {
 	dialect, err := t.dialects.Find(d.Dialect)
 	if err != nil {
@@ -208,6 +214,7 @@ func (t *Transcripts) AppendBody(
 		if f == nil || f.Version != d.Version {
 			return fmt.Errorf("%s has no version %d", d.Stream, d.Version)
 		}
+		found(f)
 		e := &webhooks.PublicEvent{Fact: *f, Name: d.Name, View: view}
 		switch f.Event.(type) {
 		case conversation.Event:

@@ -183,7 +183,7 @@ func (r *rig) serveHTTP(tb testing.TB) (url, key string) {
 				Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
 			}),
 		Log: r.store, Events: r.store.Events(), Transcripts: r.transcripts, Models: r.store, Access: noAccess{},
-		Projected: r.group, Dialects: dialect.All(), Codec: r.codec,
+		Projected: r.group, Dialects: dialect.All(), Codec: r.codec, Tester: noTester{},
 		Key:       func(context.Context, string) (httpapi.Key, bool, error) { return httpapi.Key{}, false, nil },
 		AdminKeys: []string{key},
 	})
@@ -200,6 +200,9 @@ func (r *rig) serveHTTP(tb testing.TB) (url, key string) {
 
 // noAccess is for rigs whose only key is the operator's.
 type noAccess struct{ httpapi.Access }
+
+// noTester is for rigs in which nobody tests an endpoint.
+type noTester struct{ httpapi.Tester }
 
 // dispatch sends what is planned until the test ends.
 func (r *rig) dispatch(tb testing.TB) {

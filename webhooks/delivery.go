@@ -46,6 +46,7 @@ type Delivery struct {
 	CreatedAt  time.Time
 	EndedAt    *time.Time
 	Digest     []byte // SHA-256 of the bytes that were accepted
+	Trace      string // W3C traceparent of the event, once its body was made; not kept
 }
 
 // An Outcome is what an attempt told us. A failed attempt is no error.
@@ -83,6 +84,13 @@ const (
 	Unrendered     Fault = "unrendered"        // the body could not be made
 	TooLarge       Fault = "too_large"         // the body is larger than the endpoint takes
 )
+
+// Faults returns all of them but NoFault.
+func Faults() []Fault {
+	return []Fault{
+		NameUnresolved, Unreachable, ConnectTimeout, TLSFailed, TimedOut, PrivateRange, Unrendered, TooLarge,
+	}
+}
 
 // MaxDetail bounds what is kept of a receiver's answer: enough for an error
 // message and a stack, not for a page.
@@ -174,6 +182,7 @@ type Sender interface {
 // A Renderer makes the body of a delivery from the log.
 type Renderer interface {
 	// Body returns the bytes to send, which the caller does not change. The same
-	// delivery has the same bytes for ever. It may be called concurrently.
+	// delivery has the same bytes for ever. The Trace of d is set if the event has
+	// one. It may be called concurrently.
 	Body(ctx context.Context, d *Delivery) ([]byte, error)
 }

@@ -18,6 +18,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/uuid"
+
+	"verbatim/eventstore"
 )
 
 // The dispatcher turns pending deliveries into attempts, and attempts into what
@@ -132,6 +134,11 @@ type Config struct {
 	// Recorded is told of every batch that was committed, on the goroutine of
 	// Step: for metrics and for whoever watches. Defaults to nobody.
 	Recorded func([]Report)
+	// Begin is told of each attempt that is about to be sent, with the Trace of
+	// its event, on the goroutine of the attempt. It returns the context to send
+	// it in, the traceparent that goes with it, and what is told of its outcome.
+	// Defaults to passing the event's own traceparent on.
+	Begin func(ctx context.Context, d *Delivery, at time.Time) (sending context.Context, traceparent string, end func(Outcome))
 }
 
 func (c Config) withDefaults() Config {
@@ -189,6 +196,7 @@ type Dispatcher struct {
 	busy       int       // attempts under way or not yet on record
 	unrecorded []*flight // ended, not yet on record
 	stopping   bool
+	load       load
 }
 
 // mailbox is what others leave for Step.
@@ -211,9 +219,10 @@ type flight struct {
 	ended   time.Time
 	outcome Outcome
 	digest  []byte
-	aborted bool     // by us: it says nothing about the receiver
-	report  Report   // once decided
-	notices []Notice // for after it is on record
+	aborted bool          // by us: it says nothing about the receiver
+	end     func(Outcome) // to be told of the outcome; may be nil
+	report  Report        // once decided
+	notices []Notice      // for after it is on record
 }
 
 // NewDispatcher returns a dispatcher of what is pending in queue. The clock
@@ -298,6 +307,7 @@ func (d *Dispatcher) Step(ctx context.Context) (worked bool, wait time.Duration,
 	read = d.refill(ctx, now) || read
 	d.promote(now)
 	started := d.start(ctx, now)
+	d.weigh()
 	return recorded || took || read || started, d.wait(now), err
 }
 
@@ -348,6 +358,7 @@ func (d *Dispatcher) stop(ctx context.Context, abort func()) error {
 	defer retry.Stop()
 	for {
 		worked, err := d.record(ctx)
+		d.weigh()
 		if d.busy == 0 {
 			return nil
 		}
@@ -447,10 +458,10 @@ func (d *Dispatcher) conclude(f *flight) {
 		f.lane.queue[0] = *after
 		return
 	case Parked:
-		d.cfg.Log.Warn("delivery parked", append(describe(after), "reason", after.Reason,
-			"attempts", after.Attempts, "status", f.outcome.Status, "fault", string(f.outcome.Fault))...)
+		d.cfg.Log.Warn("delivery parked", append(describe(after), slog.String("reason", after.Reason),
+			slog.Int("attempts", after.Attempts), slog.Int("status", f.outcome.Status), slog.String("fault", string(f.outcome.Fault)))...)
 	case Cancelled:
-		d.cfg.Log.Info("delivery cancelled", append(describe(after), "reason", after.Reason)...)
+		d.cfg.Log.Info("delivery cancelled", append(describe(after), slog.String("reason", after.Reason))...)
 	case Delivered:
 	}
 	d.drain(f.lane, 1)
@@ -471,8 +482,13 @@ func (d *Dispatcher) tell(f *flight) {
 	}
 }
 
+// describe names a delivery in the log of the program, under the same keys
+// wherever one is spoken of.
 func describe(d *Delivery) []any {
-	return []any{"delivery", d.ID, "webhook_id", d.WebhookID, "endpoint", d.EndpointID, "position", d.Position, "event", d.Name}
+	return []any{
+		slog.String("delivery", d.ID), slog.String("webhook_id", d.WebhookID), slog.String("endpoint", d.EndpointID),
+		eventstore.About(d.Stream), slog.Int64("position", d.Position), slog.String("event", d.Name),
+	}
 }
 
 // start begins attempts, endpoint after endpoint in turn, as far as the limits
@@ -615,7 +631,10 @@ func (d *Dispatcher) attempt(ctx context.Context, f *flight) {
 	f.aborted = f.outcome.Status == 0 && ctx.Err() != nil
 	if f.outcome.Fault == Unrendered && !f.aborted {
 		d.cfg.Log.ErrorContext(ctx, "a body could not be made",
-			append(describe(&f.delivery), "stream", f.delivery.Stream, "dialect", f.delivery.Dialect, "error", f.outcome.Detail)...)
+			append(describe(&f.delivery), slog.String("dialect", f.delivery.Dialect), slog.String("error", f.outcome.Detail))...)
+	}
+	if f.end != nil {
+		f.end(f.outcome)
 	}
 	d.mu.Lock()
 	d.ended = append(d.ended, f)
@@ -628,12 +647,16 @@ func (d *Dispatcher) attempt(ctx context.Context, f *flight) {
 func (d *Dispatcher) try(ctx context.Context, f *flight) (o Outcome, digest []byte) {
 	defer func() {
 		if p := recover(); p != nil {
-			d.cfg.Log.ErrorContext(ctx, "panic in an attempt", "delivery", f.delivery.ID, "stack", string(debug.Stack()))
+			d.cfg.Log.ErrorContext(ctx, "panic in an attempt", append(describe(&f.delivery), slog.String("stack", string(debug.Stack())))...)
 			o = Outcome{Fault: Unrendered, Detail: fmt.Sprintf("panic: %v", p)}
 		}
 	}()
 	delivery := f.delivery // the renderer's own
 	body, err := d.renderer.Body(ctx, &delivery)
+	trace := delivery.Trace
+	if d.cfg.Begin != nil {
+		ctx, trace, f.end = d.cfg.Begin(ctx, &delivery, f.at)
+	}
 	if err != nil {
 		return Outcome{Fault: Unrendered, Detail: err.Error()}, nil
 	}
@@ -643,6 +666,9 @@ func (d *Dispatcher) try(ctx context.Context, f *flight) (o Outcome, digest []by
 	request, err := d.request(&f.target, f.delivery.Dialect, f.delivery.WebhookID, f.at, body)
 	if err != nil {
 		return Outcome{Fault: Unrendered, Detail: "sign: " + err.Error()}, nil
+	}
+	if trace != "" {
+		request.Headers["traceparent"] = trace // the receiver can join; never a tracestate, which is not kept
 	}
 	sum := sha256.Sum256(body)
 	return d.sender.Send(ctx, request), sum[:]

@@ -491,7 +491,7 @@ func (d *Dispatcher) refill(ctx context.Context, now time.Time) (worked bool) {
 		ds, err := d.queue.Next(ctx, l.key, limit)
 		if err != nil {
 			d.cfg.Log.ErrorContext(ctx, "a lane could not be read; trying again",
-				"endpoint", l.key.EndpointID, "stream", l.key.Key, "error", err)
+				"endpoint", l.key.EndpointID, "lane", l.key.Key, "error", err)
 			d.postpone(l, now.Add(Pause))
 			continue
 		}

@@ -43,6 +43,8 @@ type call struct {
 	agent     domain.Person // who acts where a command needs somebody and names nobody
 	meta      eventstore.Metadata
 	stream    bool // an event stream is asked for
+	began     time.Time
+	route     string // pattern of the operation, "" if there is none
 
 	fingerprint [sha256.Size]byte // of a write: tells it from another
 	key         *eventstore.Key   // of a write, if it was given one
@@ -88,26 +90,22 @@ func requestID(r *http.Request) string {
 // traceOf returns the W3C traceparent of a request, or "" if it has none or a
 // malformed one.
 func traceOf(r *http.Request) string {
-	trace := r.Header.Get("Traceparent")
-	parts := strings.Split(trace, "-")
-	if len(parts) != 4 || len(parts[0]) != 2 || len(parts[1]) != 32 || len(parts[2]) != 16 || len(parts[3]) != 2 {
-		return ""
+	if trace := r.Header.Get("Traceparent"); eventstore.ValidTrace(trace) {
+		return trace
 	}
-	if strings.Trim(trace, "0123456789abcdef-") != "" {
-		return ""
-	}
-	return trace
+	return ""
 }
 
 // findRoute returns a problem if there is no route for the request. The mux
 // would answer in plain text, and send a client whose path is not clean on to
 // another one, which drops the body of a write.
-func (s *Server) findRoute(r *http.Request) error {
+func (s *Server) findRoute(r *http.Request, c *call) error {
 	if p := r.URL.EscapedPath(); path.Clean(p) != p {
 		return noSuchRoute()
 	}
 	h, pattern := s.mux.Handler(r)
 	if pattern != "" {
+		c.route = pattern
 		return nil
 	}
 	probe := &discarded{header: http.Header{}}

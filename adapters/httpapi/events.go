@@ -159,6 +159,8 @@ func (s *Server) eventsPage(ctx context.Context, what selection, from cursor, li
 // stream writes events as they happen until the client goes, the server closes
 // or the log cannot be read. The client then comes back with the last id it saw.
 func (s *Server) stream(ctx context.Context, hc huma.Context, what selection, after int64) {
+	s.streams.Add(1)
+	defer s.streams.Add(-1)
 	_, w := humago.Unwrap(hc)
 	out := newEventWriter(w)
 	defer out.end()

@@ -13,6 +13,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -140,6 +141,10 @@ type Config struct {
 	// Heartbeat is the pause between signs of life on a silent event stream.
 	// Defaults to DefaultHeartbeat.
 	Heartbeat time.Duration
+	// Served is told of each request once it was answered. Defaults to nobody.
+	Served func(ctx context.Context, s Served)
+	// Metrics answers GET /metrics. Without it there is no such path.
+	Metrics http.Handler
 	// Version is the program's, for the health routes. Defaults to "dev".
 	Version string
 	// Logger defaults to one that discards.
@@ -210,6 +215,7 @@ type Server struct {
 	admins  [][32]byte // digests of AdminKeys
 	running running    // idempotency keys of requests under way
 	tail    *tail
+	streams atomic.Int64 // event streams that are open
 	closing chan struct{}
 	close   func()
 }
@@ -253,6 +259,7 @@ func (s *Server) routes() {
 	s.dialectRoutes()
 	s.operatorRoutes()
 	s.healthRoutes()
+	s.metricsRoutes()
 	s.docsRoutes()
 	completeOpenAPI(s.api.OpenAPI())
 }
@@ -260,7 +267,7 @@ func (s *Server) routes() {
 // ServeHTTP answers a request: the route is found first, so that a mistyped
 // path is told apart from a missing key; then who asks; then the body is read.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{method: r.Method, path: r.URL.Path, requestID: requestID(r)}
+	c := &call{method: r.Method, path: r.URL.Path, requestID: requestID(r), began: time.Now()}
 	c.meta = eventstore.Metadata{Correlation: c.requestID, Trace: traceOf(r)}
 	r = r.WithContext(context.WithValue(r.Context(), callKey{}, c))
 	h := w.Header()
@@ -269,6 +276,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cache-Control", "no-store")
 
 	out := &tracked{ResponseWriter: w}
+	defer s.served(r.Context(), c, out)
 	defer func() {
 		if v := recover(); v != nil {
 			s.recovered(out, r, v)
@@ -280,7 +288,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *call) error {
-	if err := s.findRoute(r); err != nil {
+	if err := s.findRoute(r, c); err != nil {
 		return err
 	}
 	if strings.HasPrefix(r.URL.Path, "/v1/") {
@@ -319,11 +327,15 @@ type tracked struct {
 	http.ResponseWriter
 
 	written bool
+	status  int
 }
 
 // WriteHeader begins the answer.
 func (t *tracked) WriteHeader(status int) {
 	t.written = true
+	if t.status == 0 && status >= http.StatusOK {
+		t.status = status
+	}
 	t.ResponseWriter.WriteHeader(status)
 }
 

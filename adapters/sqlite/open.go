@@ -75,6 +75,9 @@ type Options struct {
 	// Vault seals secrets and headers of endpoints. Without one they are kept as
 	// they are; what was kept so is sealed once there is one.
 	Vault *webhooks.Vault
+	// Grouped is told of each group that was written, or that could not be, on
+	// the goroutine that writes: it must not wait. Defaults to nobody.
+	Grouped func(Group)
 }
 
 // ServerInfo is what a serving process says of itself to others on the same
@@ -156,7 +159,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 	if err := s.checkTail(ctx); err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
-	if s.writer, err = startWriter(ctx, s.write, s.committed); err != nil {
+	if s.writer, err = startWriter(ctx, s.write, s.committed, o.Grouped); err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
 	if s.vault != nil {

@@ -37,6 +37,7 @@ type writer struct {
 	queue     chan *job
 	stopped   chan struct{}
 	committed func([]eventstore.Recorded) // told of what each transaction appended, none if it was not kept
+	grouped   func(Group)                 // told of each group; may be nil
 
 	closing sync.RWMutex // held for writing while the queue is closed
 	closed  bool
@@ -68,15 +69,24 @@ type job struct {
 	done   chan struct{} // one slot
 }
 
+// A Group is jobs that were written together.
+type Group struct {
+	Jobs   int // commands, pages of projections, batches of attempts
+	Events int // that were appended
+	Took   time.Duration
+}
+
 // startWriter starts the goroutine on a connection of its own. committed is
-// called when the log has got further.
-func startWriter(ctx context.Context, db *sql.DB, committed func([]eventstore.Recorded)) (*writer, error) {
+// called when the log has got further, grouped, if not nil, after each group.
+func startWriter(
+	ctx context.Context, db *sql.DB, committed func([]eventstore.Recorded), grouped func(Group),
+) (*writer, error) {
 	conn, err := db.Conn(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("open the writing connection: %w", err)
 	}
 	w := &writer{
-		queue: make(chan *job, queueLength), stopped: make(chan struct{}), committed: committed,
+		queue: make(chan *job, queueLength), stopped: make(chan struct{}), committed: committed, grouped: grouped,
 		conn: conn, heads: make(map[string]head),
 	}
 	err = conn.Raw(func(dc any) error {
@@ -176,7 +186,7 @@ func (w *writer) loop() {
 				break gather
 			}
 		}
-		before := w.position
+		before, began := w.position, time.Now()
 		// The connection is this goroutine's own; Raw only lends what is below
 		// database/sql, whose calls would cost as much as SQLite's.
 		err := w.conn.Raw(func(any) error {
@@ -195,6 +205,9 @@ func (w *writer) loop() {
 		}
 		if w.position != before {
 			w.committed(w.tx.rows[:w.tx.inserted])
+		}
+		if w.grouped != nil {
+			w.grouped(Group{Jobs: len(group), Events: int(w.position - before), Took: time.Since(began)})
 		}
 		for _, j := range group {
 			j.done <- struct{}{}

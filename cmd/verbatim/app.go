@@ -17,6 +17,7 @@ import (
 	"verbatim/adapters/httpsender"
 	"verbatim/adapters/messaging"
 	"verbatim/adapters/sqlite"
+	"verbatim/adapters/telemetry"
 	"verbatim/domain/contact"
 	"verbatim/domain/conversation"
 	"verbatim/domain/endpoint"
@@ -59,17 +60,19 @@ type app struct {
 	janitor      *webhooks.Janitor // may be nil
 	typing       chan struct{}     // one slot: somebody began or stopped typing
 	api          *httpapi.Server
-	token        string // lets whoever may read the data folder act as its operator
-	firstKey     string // of a new data folder, to be shown once
+	metrics      *telemetry.Metrics
+	tracing      *telemetry.Tracing // nil if spans go nowhere
+	token        string             // lets whoever may read the data folder act as its operator
+	firstKey     string             // of a new data folder, to be shown once
 }
 
 // newApp opens the data folder and wires everything to it. The listener is
 // closed with the app.
 func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Listener) (_ *app, err error) {
-	a := &app{log: log, listener: listener, typing: make(chan struct{}, 1), token: randomToken()}
+	a := &app{log: log, listener: listener, typing: make(chan struct{}, 1), token: randomToken(), metrics: telemetry.NewMetrics(Version)}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, a.close())
+			err = errors.Join(err, a.close(ctx))
 		}
 	}()
 	dir, err := cfg.folder()
@@ -82,6 +85,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	}
 	a.store, err = sqlite.Open(ctx, dir, sqlite.Options{
 		Info: sqlite.ServerInfo{Addr: listener.Addr().String(), Token: a.token}, Vault: vault,
+		Grouped: func(g sqlite.Group) { a.metrics.Grouped(g.Jobs, g.Events, g.Took) },
 	})
 	if err != nil {
 		return nil, err
@@ -90,12 +94,20 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		return nil, err
 	}
 
+	if endpoint := cfg.collector(); endpoint != "" {
+		a.tracing, err = telemetry.NewTracing(ctx, telemetry.TracingConfig{Endpoint: endpoint, Version: Version, Log: log})
+		if err != nil {
+			return nil, err
+		}
+	}
+
 	codec, dialects := eventstore.Catalogue(), dialect.All()
-	conversations := eventstore.NewAggregates(a.store, codec, time.Now,
+	facts := a.watchedLog()
+	conversations := eventstore.NewAggregates(facts, codec, time.Now,
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
 		})
-	endpoints := eventstore.NewAggregates(a.store, codec, time.Now,
+	endpoints := eventstore.NewAggregates(facts, codec, time.Now,
 		eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
 			Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
 		})
@@ -103,14 +115,17 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	transcripts := projections.NewTranscripts(a.store, codec, dialects, cfg.HistoryMemory)
 	a.dispatcher = webhooks.NewDispatcher(a.store, transcripts,
 		httpsender.New(httpsender.Config{Egress: cfg.egress}), time.Now,
-		webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log, Notice: a.notary.notice})
+		a.watched(webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log, Notice: a.notary.notice}))
 	a.jobs = webhooks.NewJobs(a.store, a.dispatcher.Reload, time.Now, log)
 	a.janitor = webhooks.NewJanitor(a.store, cfg.keeping(), time.Now, log)
 	group := projections.NewGroup(a.store, codec, a.store, time.Now, log,
 		projections.NewInbox(a.store),
 		projections.NewTyping(a.wakeExpirer),
 		projections.NewEndpoints(a.store, a.dispatcher.Wake),
-		projections.NewPlan(a.store, codec, a.store, dialects, a.dispatcher.Offer))
+		projections.NewPlan(a.store, codec, a.store, dialects, a.planned))
+	if a.tracing != nil {
+		group.Report(a.tracing.Page)
+	}
 	a.subscription = messaging.New(
 		messaging.Topic{DB: a.store.Readers(), Select: sqlite.SelectLog, Scan: sqlite.ScanEvent},
 		group, a.store.Events(), log)
@@ -123,7 +138,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	})
 	a.api, err = httpapi.New(httpapi.Config{
 		Conversations: conversations,
-		Contacts: eventstore.NewAggregates(a.store, codec, time.Now,
+		Contacts: eventstore.NewAggregates(facts, codec, time.Now,
 			eventstore.Rules[contact.State, contact.Command, contact.Event]{
 				Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
 			}),
@@ -136,10 +151,19 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		Reload:    a.dispatcher.Reload,
 		JobAdded:  a.jobs.Ring,
 		Ready:     a.store.Ping,
+		Served:    a.served,
+		Metrics:   a.metrics.Handler(),
 		Version:   Version,
 		Logger:    log,
 	})
-	return a, err
+	if err != nil {
+		return nil, err
+	}
+	a.metrics.Watch(telemetry.Sources{
+		Backlog: a.store.Backlog, Load: a.dispatcher.Load, Head: a.store.Head, Streams: a.api.Streams,
+		Projections: group.Names(), Positions: group.Positions, Parked: group.Parked,
+	})
+	return a, nil
 }
 
 func randomToken() string {
@@ -180,7 +204,7 @@ func (a *app) wakeExpirer() {
 // the end of their page, the attempts under way on record, the file closed.
 func (a *app) run(ctx context.Context) error {
 	server := &http.Server{
-		Handler:           a.api,
+		Handler:           a.handler(),
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
@@ -217,7 +241,7 @@ func (a *app) run(ctx context.Context) error {
 	defer cancel()
 	err := server.Shutdown(drain)
 	stop()
-	return errors.Join(err, parts.Wait(), a.close())
+	return errors.Join(err, parts.Wait(), a.close(ctx))
 }
 
 func named(part string, err error) error {
@@ -254,7 +278,7 @@ func (a *app) expire(ctx context.Context) {
 }
 
 // close closes what newApp opened.
-func (a *app) close() error {
+func (a *app) close(ctx context.Context) error {
 	var errs []error
 	if err := a.listener.Close(); !errors.Is(err, net.ErrClosed) {
 		errs = append(errs, err)
@@ -264,6 +288,9 @@ func (a *app) close() error {
 	}
 	if a.store != nil {
 		errs = append(errs, a.store.Close())
+	}
+	if a.tracing != nil {
+		a.tracing.Close(ctx)
 	}
 	return errors.Join(errs...)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/caarlos0/env/v11"
 
 	"verbatim/adapters/httpsender"
+	"verbatim/adapters/telemetry"
 )
 
 // config is how the program is set. Its tags are the one list: flags, variables
@@ -30,6 +32,8 @@ type config struct {
 	AllowHTTP     bool     `env:"VERBATIM_ALLOW_HTTP" envDefault:"false" flag:"allow-http" desc:"Whether webhooks may go over plain http to the public internet. To the networks above they may in any case."`
 	Proxy         string   `env:"VERBATIM_WEBHOOK_PROXY" flag:"webhook-proxy" secret:"true" desc:"Proxy (http://HOST:PORT, with USER:PASSWORD@ if it asks for them) that webhooks go through. It resolves names and is dialled instead of the receivers, so that names that lead to private networks are for it to refuse; plain http through it needs one of the two settings above. None by default, whatever HTTP_PROXY says."`
 	HistoryMemory int      `env:"VERBATIM_HISTORY_MEMORY" envDefault:"67108864" flag:"history-memory" desc:"Bytes of conversations kept in memory, ready for their next webhook. Those used longest ago go first and are read from the log again."`
+	OTLPEndpoint  string   `env:"VERBATIM_OTLP_ENDPOINT" flag:"otlp-endpoint" desc:"Base URL of an OpenTelemetry collector (http://localhost:4318) that spans are sent to, over OTLP/HTTP. By default that of OTEL_EXPORTER_OTLP_ENDPOINT; without either there are no spans."`
+	OTELEndpoint  string   `env:"OTEL_EXPORTER_OTLP_ENDPOINT" flag:"-" desc:"As VERBATIM_OTLP_ENDPOINT, under the name that OpenTelemetry gave it."`
 	LogLevel      string   `env:"VERBATIM_LOG_LEVEL" envDefault:"info" flag:"log-level" desc:"debug, info, warn or error."`
 	LogFormat     string   `env:"VERBATIM_LOG_FORMAT" envDefault:"text" flag:"log-format" desc:"text or json; logs go to standard error."`
 
@@ -144,6 +148,14 @@ func (c *config) check() error {
 		}
 		c.egress.Proxy = proxy
 	}
+	for name, endpoint := range map[string]string{"VERBATIM_OTLP_ENDPOINT": c.OTLPEndpoint, "OTEL_EXPORTER_OTLP_ENDPOINT": c.OTELEndpoint} {
+		if endpoint == "" {
+			continue
+		}
+		if err := telemetry.CheckEndpoint(endpoint); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", name, err))
+		}
+	}
 	if c.HistoryMemory < 0 {
 		errs = append(errs, fmt.Errorf("VERBATIM_HISTORY_MEMORY: %d is not a number of bytes", c.HistoryMemory))
 	}
@@ -189,6 +201,9 @@ func (c *config) folder() (string, error) {
 	}
 	return dir, nil
 }
+
+// collector returns where spans go, "" for nowhere.
+func (c *config) collector() string { return cmp.Or(c.OTLPEndpoint, c.OTELEndpoint) }
 
 func (c *config) logger(w io.Writer) *slog.Logger {
 	var level slog.Level

@@ -200,7 +200,7 @@ func TestAnotherKeyIsFoundOutAtTheStart(t *testing.T) {
 		if err != nil {
 			return openFault(err)
 		}
-		return a.close()
+		return a.close(context.Background())
 	}
 	wantFault(t, start(keyOf(7, 32)), exitFailed, "another key")
 	if err := start(""); err != nil {
