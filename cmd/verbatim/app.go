@@ -88,15 +88,15 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	}
 
 	codec, dialects := eventstore.Catalogue(), dialect.All()
-	conversations := eventstore.NewAggregates(a.store, codec, time.Now,
+	conversations := eventstore.NewAggregates(failAfterAppend(a.store), codec, time.Now,
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
 		})
 	transcripts := projections.NewTranscripts(a.store, codec, dialects, cfg.HistoryMemory)
-	a.dispatcher = webhooks.NewDispatcher(a.store, transcripts,
-		httpsender.New(httpsender.Config{Egress: cfg.egress, Proxy: cfg.proxy}), time.Now,
+	a.dispatcher = webhooks.NewDispatcher(failAfterRecord(a.store), transcripts,
+		failAfterSend(httpsender.New(httpsender.Config{Egress: cfg.egress, Proxy: cfg.proxy})), time.Now,
 		webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log})
-	group := projections.NewGroup(a.store, codec, a.store, time.Now, log,
+	group := projections.NewGroup(a.store, codec, failAfterProjection(a.store), time.Now, log,
 		projections.NewInbox(a.store),
 		projections.NewTyping(a.wakeExpirer),
 		projections.NewEndpoints(a.store, a.dispatcher.Wake),
