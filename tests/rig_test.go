@@ -40,6 +40,7 @@ type rig struct {
 	group         *projections.Group
 	transcripts   *projections.Transcripts
 	planned       func([]webhooks.Delivery)
+	changed       func(endpointID string)
 }
 
 func openRig(tb testing.TB) *rig {
@@ -73,8 +74,13 @@ func (r *rig) newGroup(logger *slog.Logger) *projections.Group {
 			r.planned(ds)
 		}
 	}
+	changed := func(id string) {
+		if r.changed != nil {
+			r.changed(id)
+		}
+	}
 	return projections.NewGroup(r.store, r.codec, r.store, time.Now, logger,
-		projections.NewInbox(r.store), projections.NewTyping(nil), projections.NewEndpoints(r.store, nil),
+		projections.NewInbox(r.store), projections.NewTyping(nil), projections.NewEndpoints(r.store, changed),
 		projections.NewPlan(r.store, r.codec, r.store, dialect.All(), planned))
 }
 
@@ -204,9 +210,16 @@ type noAccess struct{ httpapi.Access }
 // dispatch sends what is planned until the test ends.
 func (r *rig) dispatch(tb testing.TB) {
 	tb.Helper()
-	sender := httpsender.New(httpsender.Config{Egress: httpsender.Egress{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}})
-	d := webhooks.NewDispatcher(r.store, r.transcripts, sender, time.Now, webhooks.Config{})
-	r.planned = d.Offer
+	r.dispatchWith(tb, httpsender.Config{}, webhooks.Config{})
+}
+
+// dispatchWith is dispatch by a sender and a dispatcher that are set so.
+func (r *rig) dispatchWith(tb testing.TB, sending httpsender.Config, cfg webhooks.Config) *webhooks.Dispatcher {
+	tb.Helper()
+	sending.AllowPrivate = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	sender := httpsender.New(sending)
+	d := webhooks.NewDispatcher(r.store, r.transcripts, sender, time.Now, cfg)
+	r.planned, r.changed = d.Offer, d.Wake
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
@@ -215,5 +228,7 @@ func (r *rig) dispatch(tb testing.TB) {
 		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 			tb.Error("dispatcher:", err)
 		}
+		sender.Close()
 	})
+	return d
 }
