@@ -74,7 +74,12 @@ func built(tb testing.TB, build func() (string, error)) string {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(sinkEnv) != "" {
+		runSink()
+		return
+	}
 	code := m.Run()
+	printSpeed(os.Stdout)
 	if buildFolder != "" {
 		_ = os.RemoveAll(buildFolder)
 	}

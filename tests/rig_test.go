@@ -37,6 +37,7 @@ type rig struct {
 	codec         *eventstore.Codec
 	conversations *conversations
 	endpoints     *endpoints
+	dialects      *webhooks.Dialects
 	group         *projections.Group
 	transcripts   *projections.Transcripts
 	planned       func([]webhooks.Delivery)
@@ -44,6 +45,11 @@ type rig struct {
 }
 
 func openRig(tb testing.TB) *rig {
+	tb.Helper()
+	return openRigWith(tb, dialect.All())
+}
+
+func openRigWith(tb testing.TB, dialects *webhooks.Dialects) *rig {
 	tb.Helper()
 	store, err := sqlite.Open(tb.Context(), tb.TempDir(), sqlite.Options{})
 	if err != nil {
@@ -54,8 +60,8 @@ func openRig(tb testing.TB) *rig {
 			tb.Error(err)
 		}
 	})
-	r := &rig{store: store, codec: eventstore.Catalogue()}
-	r.transcripts = projections.NewTranscripts(store, r.codec, dialect.All(), projections.TranscriptMemory)
+	r := &rig{store: store, codec: eventstore.Catalogue(), dialects: dialects}
+	r.transcripts = projections.NewTranscripts(store, r.codec, dialects, projections.TranscriptMemory)
 	r.conversations = eventstore.NewAggregates(store, r.codec, time.Now,
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
@@ -81,7 +87,7 @@ func (r *rig) newGroup(logger *slog.Logger) *projections.Group {
 	}
 	return projections.NewGroup(r.store, r.codec, r.store, time.Now, logger,
 		projections.NewInbox(r.store), projections.NewTyping(nil), projections.NewEndpoints(r.store, changed),
-		projections.NewPlan(r.store, r.codec, r.store, dialect.All(), planned))
+		projections.NewPlan(r.store, r.codec, r.store, r.dialects, planned))
 }
 
 // follow runs the projections until the test ends.
@@ -189,7 +195,7 @@ func (r *rig) serveHTTP(tb testing.TB) (url, key string) {
 				Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
 			}),
 		Log: r.store, Events: r.store.Events(), Transcripts: r.transcripts, Models: r.store, Access: noAccess{},
-		Projected: r.group, Dialects: dialect.All(), Codec: r.codec,
+		Projected: r.group, Dialects: r.dialects, Codec: r.codec,
 		Key:       func(context.Context, string) (httpapi.Key, bool, error) { return httpapi.Key{}, false, nil },
 		AdminKeys: []string{key},
 	})
@@ -217,6 +223,7 @@ func (r *rig) dispatch(tb testing.TB) {
 func (r *rig) dispatchWith(tb testing.TB, sending httpsender.Config, cfg webhooks.Config) *webhooks.Dispatcher {
 	tb.Helper()
 	sending.AllowPrivate = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	cfg.Dialects = r.dialects
 	sender := httpsender.New(sending)
 	d := webhooks.NewDispatcher(r.store, r.transcripts, sender, time.Now, cfg)
 	r.planned, r.changed = d.Offer, d.Wake
