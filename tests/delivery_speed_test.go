@@ -204,7 +204,7 @@ func newLetter(b *testing.B, body []byte) letter {
 func bare(b *testing.B, url string, l letter, n, concurrency int) time.Duration {
 	b.Helper()
 	transport := &http.Transport{
-		ForceAttemptHTTP2: true, DisableCompression: true, MaxIdleConns: 256, MaxIdleConnsPerHost: 16, MaxResponseHeaderBytes: 64 << 10,
+		ForceAttemptHTTP2: true, DisableCompression: true, MaxIdleConns: 256, MaxIdleConnsPerHost: 64, MaxResponseHeaderBytes: 64 << 10,
 	}
 	defer transport.CloseIdleConnections()
 	var left atomic.Int64

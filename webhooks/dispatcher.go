@@ -91,9 +91,10 @@ type Config struct {
 	// Concurrency is how many attempts may be under way at a time, those among
 	// them whose outcome is not yet on record. Defaults to DefaultConcurrency.
 	Concurrency int
-	// PerEndpoint is how many of them may be to one endpoint. Where many are
-	// under way an endpoint gets fewer, so that some that hang do not hold back
-	// the others. Defaults to DefaultPerEndpoint.
+	// PerEndpoint is how many of them may be at one endpoint, those not counted
+	// whose outcome is known. Where many are under way an endpoint gets fewer, so
+	// that some that hang do not hold back the others. Defaults to
+	// DefaultPerEndpoint.
 	PerEndpoint int
 	// LaneDepth is how many deliveries of one lane are kept in memory. Defaults
 	// to DefaultLaneDepth.
@@ -372,6 +373,7 @@ func (d *Dispatcher) record(ctx context.Context) (worked bool, err error) {
 	d.ended = nil
 	d.mu.Unlock()
 	for _, f := range ended {
+		f.lane.outlet.busy--
 		if f.aborted {
 			d.land(f.lane)
 			d.settle(f.lane)
@@ -564,19 +566,18 @@ func (d *Dispatcher) begin(ctx context.Context, l *lane, now time.Time) {
 		}
 		f := &flight{lane: l, delivery: l.queue[0], target: target, at: now}
 		d.launch(l)
+		l.outlet.busy++
 		d.cfg.Go(func() { d.attempt(ctx, f) })
 	}
 }
 
 func (d *Dispatcher) launch(l *lane) {
 	l.place = underWay
-	l.outlet.busy++
 	d.busy++
 }
 
 func (d *Dispatcher) land(l *lane) {
 	l.place = nowhere
-	l.outlet.busy--
 	d.busy--
 }
 

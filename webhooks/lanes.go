@@ -46,7 +46,7 @@ type outlet struct {
 	lanes  map[string]*lane // by key
 	ready  []*lane          // due, in the order in which they became so
 	inTurn bool
-	busy   int
+	busy   int // attempts at it
 
 	target  Target
 	health  Health // target.Health, and what has come of attempts since

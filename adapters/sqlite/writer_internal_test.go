@@ -434,8 +434,8 @@ func TestPagesAreBounded(t *testing.T) {
 		j.rows[0].Digest = eventstore.Digest(j.rows[0].Data)
 		b.together(j)
 	}
-	page, more, err := readPage(nil, 3, run{page: func(after int64) (*sql.Rows, error) {
-		return b.read.QueryContext(t.Context(), SelectLog, after, pageSize)
+	page, more, err := readPage(nil, 3, pageSize, run{page: func(after int64, limit int) (*sql.Rows, error) {
+		return b.read.QueryContext(t.Context(), SelectLog, after, limit)
 	}})
 	if len(page) != pageBytes/size || !more || err != nil || page[0].Position != 4 {
 		t.Errorf("a page has %d events, more: %t, %v; want %d of a megabyte each", len(page), more, err, pageBytes/size)
