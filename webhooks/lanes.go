@@ -511,7 +511,7 @@ func (d *Dispatcher) wait(now time.Time) time.Duration {
 			next = t
 		}
 	}
-	if len(d.thin) > 0 || len(d.unrecorded) > 0 {
+	if len(d.thin) > 0 || len(d.unrecorded) > 0 && len(d.recording) == 0 {
 		return 0
 	}
 	if len(d.waiting) > 0 {
