@@ -33,6 +33,9 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrBusy says that the queue to the log is full; later is better.
 	ErrBusy = errors.New("the log is busy")
+	// ErrUnwritable says that nothing can be written just now, whatever it is:
+	// the disk is full or fails, or the file is read only. It may pass.
+	ErrUnwritable = errors.New("the log cannot be written")
 	// ErrClosed says that the store was closed.
 	ErrClosed = errors.New("the store is closed")
 	// ErrTooLarge says that an event or a commit is over its limit.

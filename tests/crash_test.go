@@ -66,24 +66,7 @@ func TestAcknowledgedMeansDurable(t *testing.T) {
 
 	again := startServer(t, folder)
 	logged := make(map[string]int)
-	positions, versions := int64(0), make(map[string]int64)
-	for _, line := range exportLines(t, folder) {
-		var e struct {
-			Position, Version int64
-			Stream, Type      string
-			Data              struct {
-				MessageID string `json:"message_id"`
-			}
-		}
-		if err := json.Unmarshal([]byte(line), &e); err != nil {
-			t.Fatal(err)
-		}
-		if positions++; e.Position != positions {
-			t.Fatalf("position %d where %d was due", e.Position, positions)
-		}
-		if versions[e.Stream]++; e.Version != versions[e.Stream] {
-			t.Fatalf("%s: version %d where %d was due", e.Stream, e.Version, versions[e.Stream])
-		}
+	for _, e := range checkLog(t, folder) {
 		if e.Type == "conversation.message_posted" {
 			logged[e.Data.MessageID]++
 		}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -21,27 +22,51 @@ import (
 // that reaching it means that something never came.
 const patience = 60 * time.Second
 
-// buildFolder is where buildOnce built; empty if no test needed it.
+// buildFolder is where the program is built; empty if no test needed it.
 var buildFolder string
 
-// buildOnce builds the program the first time a test needs it.
-var buildOnce = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "verbatim-tests-")
-	if err != nil {
-		return "", err
-	}
-	buildFolder = dir
-	binary := filepath.Join(dir, "verbatim")
-	out, err := exec.Command("go", "build", "-o", binary, "verbatim/cmd/verbatim").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("build: %w\n%s", err, out)
-	}
-	return binary, nil
+var makeBuildFolder = sync.OnceValues(func() (dir string, err error) {
+	buildFolder, err = os.MkdirTemp("", "verbatim-tests-")
+	return buildFolder, err
 })
+
+// The program is built the first time a test needs it, and so is the one that
+// can be killed at named points.
+var (
+	buildOnce  = build("verbatim")
+	buildFrail = build("verbatim-frail", "-tags", "failpoints")
+)
+
+func build(name string, flags ...string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) {
+		dir, err := makeBuildFolder()
+		if err != nil {
+			return "", err
+		}
+		binary := filepath.Join(dir, name)
+		args := append(append([]string{"build", "-o", binary}, flags...), "verbatim/cmd/verbatim")
+		out, err := exec.Command("go", args...).CombinedOutput()
+		if err != nil {
+			return "", fmt.Errorf("build: %w\n%s", err, out)
+		}
+		return binary, nil
+	})
+}
 
 func binary(tb testing.TB) string {
 	tb.Helper()
-	path, err := buildOnce()
+	return built(tb, buildOnce)
+}
+
+// frail returns the program that can be killed at named points.
+func frail(tb testing.TB) string {
+	tb.Helper()
+	return built(tb, buildFrail)
+}
+
+func built(tb testing.TB, build func() (string, error)) string {
+	tb.Helper()
+	path, err := build()
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -49,7 +74,12 @@ func binary(tb testing.TB) string {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(sinkEnv) != "" {
+		runSink()
+		return
+	}
 	code := m.Run()
+	printSpeed(os.Stdout)
 	if buildFolder != "" {
 		_ = os.RemoveAll(buildFolder)
 	}
@@ -111,12 +141,18 @@ func (o *output) String() string {
 // send webhooks to this machine.
 func startServer(tb testing.TB, folder string, args ...string) *server {
 	tb.Helper()
+	return startProcess(tb, binary(tb), folder, nil, args...)
+}
+
+// startProcess is startServer with a program and variables of its environment.
+func startProcess(tb testing.TB, program, folder string, env []string, args ...string) *server {
+	tb.Helper()
 	s := &server{tb: tb, errs: &output{}, done: make(chan struct{})}
-	s.cmd = exec.Command(binary(tb), append([]string{
+	s.cmd = exec.Command(program, append([]string{
 		"serve", "--json", "-addr", "127.0.0.1:0", "-database", "sqlite:" + folder,
 		"-allow-private-networks", "127.0.0.0/8",
 	}, args...)...)
-	s.cmd.Env = []string{"HOME=" + tb.TempDir()}
+	s.cmd.Env = append([]string{"HOME=" + tb.TempDir()}, env...)
 	s.cmd.Stderr = s.errs
 	stdout, err := s.cmd.StdoutPipe()
 	if err != nil {
@@ -161,9 +197,9 @@ func (s *server) stop() int {
 	return s.cmd.ProcessState.ExitCode()
 }
 
-// try sends a request and returns status and body, or the error of a server
-// that went away.
-func (s *server) try(method, path, key, body string) (int, []byte, error) {
+// try sends a request, with headers by name and value, and returns status and
+// body, or the error of a server that went away.
+func (s *server) try(method, path, key, body string, headers ...string) (int, []byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, s.url+path, bytes.NewBufferString(body))
@@ -171,6 +207,9 @@ func (s *server) try(method, path, key, body string) (int, []byte, error) {
 		return 0, nil, err
 	}
 	req.Header.Set("Authorization", "Bearer "+key)
+	for pair := range slices.Chunk(headers, 2) {
+		req.Header.Set(pair[0], pair[1])
+	}
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}

@@ -71,7 +71,9 @@ type moody struct {
 
 	mu       sync.Mutex
 	changed  *sync.Cond
-	refuse   string // conversation
+	refuse   string        // conversation
+	hold     chan struct{} // what comes waits until it is closed, if there is one
+	held     int           // so many have waited
 	attempts []attempt
 }
 
@@ -101,6 +103,13 @@ func newMoody(tb testing.TB) *moody {
 		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
+		if hold := m.hold; hold != nil {
+			m.held++
+			m.changed.Broadcast()
+			m.mu.Unlock()
+			<-hold
+			m.mu.Lock()
+		}
 		a := attempt{r.Header.Get("webhook-id"), hook.Data.Conversation.ID, hook.Data.Change.Version, true}
 		if a.conversation == m.refuse {
 			a.taken = false

@@ -37,12 +37,19 @@ type rig struct {
 	codec         *eventstore.Codec
 	conversations *conversations
 	endpoints     *endpoints
+	dialects      *webhooks.Dialects
 	group         *projections.Group
 	transcripts   *projections.Transcripts
 	planned       func([]webhooks.Delivery)
+	changed       func(endpointID string)
 }
 
 func openRig(tb testing.TB) *rig {
+	tb.Helper()
+	return openRigWith(tb, dialect.All())
+}
+
+func openRigWith(tb testing.TB, dialects *webhooks.Dialects) *rig {
 	tb.Helper()
 	store, err := sqlite.Open(tb.Context(), tb.TempDir(), sqlite.Options{})
 	if err != nil {
@@ -53,8 +60,8 @@ func openRig(tb testing.TB) *rig {
 			tb.Error(err)
 		}
 	})
-	r := &rig{store: store, codec: eventstore.Catalogue()}
-	r.transcripts = projections.NewTranscripts(store, r.codec, dialect.All(), projections.TranscriptMemory)
+	r := &rig{store: store, codec: eventstore.Catalogue(), dialects: dialects}
+	r.transcripts = projections.NewTranscripts(store, r.codec, dialects, projections.TranscriptMemory)
 	r.conversations = eventstore.NewAggregates(store, r.codec, time.Now,
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
@@ -73,9 +80,14 @@ func (r *rig) newGroup(logger *slog.Logger) *projections.Group {
 			r.planned(ds)
 		}
 	}
+	changed := func(id string) {
+		if r.changed != nil {
+			r.changed(id)
+		}
+	}
 	return projections.NewGroup(r.store, r.codec, r.store, time.Now, logger,
-		projections.NewInbox(r.store), projections.NewTyping(nil), projections.NewEndpoints(r.store, nil),
-		projections.NewPlan(r.store, r.codec, r.store, dialect.All(), planned))
+		projections.NewInbox(r.store), projections.NewTyping(nil), projections.NewEndpoints(r.store, changed),
+		projections.NewPlan(r.store, r.codec, r.store, r.dialects, planned))
 }
 
 // follow runs the projections until the test ends.
@@ -183,7 +195,7 @@ func (r *rig) serveHTTP(tb testing.TB) (url, key string) {
 				Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
 			}),
 		Log: r.store, Events: r.store.Events(), Transcripts: r.transcripts, Models: r.store, Access: noAccess{},
-		Projected: r.group, Dialects: dialect.All(), Codec: r.codec, Tester: noTester{},
+		Projected: r.group, Dialects: r.dialects, Codec: r.codec, Tester: noTester{},
 		Key:       func(context.Context, string) (httpapi.Key, bool, error) { return httpapi.Key{}, false, nil },
 		AdminKeys: []string{key},
 	})
@@ -207,9 +219,17 @@ type noTester struct{ httpapi.Tester }
 // dispatch sends what is planned until the test ends.
 func (r *rig) dispatch(tb testing.TB) {
 	tb.Helper()
-	sender := httpsender.New(httpsender.Config{Egress: httpsender.Egress{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}})
-	d := webhooks.NewDispatcher(r.store, r.transcripts, sender, time.Now, webhooks.Config{})
-	r.planned = d.Offer
+	r.dispatchWith(tb, httpsender.Config{}, webhooks.Config{})
+}
+
+// dispatchWith is dispatch by a sender and a dispatcher that are set so.
+func (r *rig) dispatchWith(tb testing.TB, sending httpsender.Config, cfg webhooks.Config) *webhooks.Dispatcher {
+	tb.Helper()
+	sending.AllowPrivate = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	cfg.Dialects = r.dialects
+	sender := httpsender.New(sending)
+	d := webhooks.NewDispatcher(r.store, r.transcripts, sender, time.Now, cfg)
+	r.planned, r.changed = d.Offer, d.Wake
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()
@@ -218,5 +238,7 @@ func (r *rig) dispatch(tb testing.TB) {
 		if err := <-ended; err != nil && !errors.Is(err, context.Canceled) {
 			tb.Error("dispatcher:", err)
 		}
+		sender.Close()
 	})
+	return d
 }

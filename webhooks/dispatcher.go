@@ -31,7 +31,8 @@ import (
 //     the outcome of the one before is on record. A crash therefore costs at most
 //     one attempt twice, and never the order.
 //   - All bookkeeping happens in Step, on one goroutine. Only attempts run beside
-//     it; they read the log, sign, send, and leave what came of it for Step.
+//     it, which read the log, sign, send, and leave what came of it for Step; and
+//     one batch of outcomes at a time on its way into the queue.
 
 // Defaults of Config.
 const (
@@ -95,9 +96,10 @@ type Config struct {
 	// Concurrency is how many attempts may be under way at a time, those among
 	// them whose outcome is not yet on record. Defaults to DefaultConcurrency.
 	Concurrency int
-	// PerEndpoint is how many of them may be to one endpoint. Where many are
-	// under way an endpoint gets fewer, so that some that hang do not hold back
-	// the others. Defaults to DefaultPerEndpoint.
+	// PerEndpoint is how many of them may be at one endpoint, those not counted
+	// whose outcome is known. Where many are under way an endpoint gets fewer, so
+	// that some that hang do not hold back the others. Defaults to
+	// DefaultPerEndpoint.
 	PerEndpoint int
 	// LaneDepth is how many deliveries of one lane are kept in memory. Defaults
 	// to DefaultLaneDepth.
@@ -123,9 +125,9 @@ type Config struct {
 	Log *slog.Logger
 	// Jitter draws from [0, 1). Defaults to math/rand/v2.
 	Jitter func() float64
-	// Go runs an attempt, by default on a goroutine. A simulation may run it
-	// later or at once instead.
-	Go func(attempt func())
+	// Go runs an attempt, or what puts attempts on record, by default on a
+	// goroutine. A simulation may run it later or at once instead.
+	Go func(work func())
 	// Notice is told what happened to an endpoint, for its own stream to say, on
 	// the goroutine of Step: it must not wait. To an endpoint that is to be
 	// disabled nothing is sent until Wake, which must follow even if it could
@@ -166,7 +168,7 @@ func (c Config) withDefaults() Config {
 		c.Jitter = rand.Float64
 	}
 	if c.Go == nil {
-		c.Go = func(attempt func()) { go attempt() }
+		c.Go = func(work func()) { go work() }
 	}
 	if c.Notice == nil {
 		c.Notice = func(Notice) {}
@@ -195,6 +197,7 @@ type Dispatcher struct {
 
 	busy       int       // attempts under way or not yet on record
 	unrecorded []*flight // ended, not yet on record
+	recording  []*flight // those before them, on their way into the queue
 	stopping   bool
 	load       load
 }
@@ -207,6 +210,7 @@ type mailbox struct {
 	woken   map[string]struct{}
 	reload  map[Lane]struct{}
 	ended   []*flight
+	filed   *error // what putting a batch on record came to, nil if that has not ended
 }
 
 // A flight is an attempt under way.
@@ -290,8 +294,8 @@ func (d *Dispatcher) ring() {
 
 func (d *Dispatcher) now() time.Time { return d.clock().UTC().Truncate(time.Microsecond) }
 
-// Step does one bounded piece of work: it commits what attempts came to, takes
-// up what was offered, reads on where memory has run out, and starts what is due
+// Step does one bounded piece of work: it has committed what attempts came to,
+// takes up what was offered, reads on where memory has run out, and starts what is due
 // as far as the limits go. worked says whether there was anything; if not, wait
 // is how long nothing will be due, Forever if time alone changes nothing. The
 // error is that of Queue.Record; the outcomes are kept for another Step. A
@@ -356,35 +360,38 @@ func (d *Dispatcher) stop(ctx context.Context, abort func()) error {
 	retry := time.NewTimer(0)
 	retry.Stop()
 	defer retry.Stop()
+	var failed error
 	for {
 		worked, err := d.record(ctx)
 		d.weigh()
 		if d.busy == 0 {
 			return nil
 		}
-		if worked {
-			continue
-		}
 		if err != nil {
 			d.cfg.Log.ErrorContext(ctx, "attempts could not be recorded; trying again", "error", err)
+			failed = err
 			retry.Reset(Pause)
+		} else if worked {
+			continue
 		}
 		select {
 		case <-d.wake:
 		case <-retry.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%d attempts are not on record: %w", d.busy, errors.Join(err, ctx.Err()))
+			return fmt.Errorf("%d attempts are not on record: %w", d.busy, errors.Join(failed, ctx.Err()))
 		}
 	}
 }
 
-// record commits a batch of what attempts came to.
+// record takes up what attempts came to, and has it put on record a batch at a
+// time. Meanwhile others are made: a commit takes as long as some attempts.
 func (d *Dispatcher) record(ctx context.Context) (worked bool, err error) {
 	d.mu.Lock()
-	ended := d.ended
-	d.ended = nil
+	ended, filed := d.ended, d.filed
+	d.ended, d.filed = nil, nil
 	d.mu.Unlock()
 	for _, f := range ended {
+		f.lane.outlet.busy--
 		if f.aborted {
 			d.land(f.lane)
 			d.settle(f.lane)
@@ -393,26 +400,49 @@ func (d *Dispatcher) record(ctx context.Context) (worked bool, err error) {
 		d.decide(f)
 		d.unrecorded = append(d.unrecorded, f)
 	}
-	if len(d.unrecorded) == 0 {
-		return len(ended) > 0, nil
+	if filed != nil {
+		if err := *filed; err != nil {
+			n := len(d.recording)
+			d.unrecorded, d.recording = append(d.recording, d.unrecorded...), nil
+			return len(ended) > 0, fmt.Errorf("record %d attempts: %w", n, err)
+		}
+		d.recorded()
 	}
-	batch := d.unrecorded[:min(len(d.unrecorded), RecordBatch)]
-	reports := make([]Report, len(batch))
-	for i, f := range batch {
-		reports[i] = f.report
+	if len(d.unrecorded) == 0 || len(d.recording) > 0 {
+		return len(ended) > 0 || filed != nil, nil
 	}
-	if err := d.queue.Record(ctx, reports); err != nil {
-		return len(ended) > 0, fmt.Errorf("record %d attempts: %w", len(reports), err)
-	}
+	n := min(len(d.unrecorded), RecordBatch)
+	d.recording, d.unrecorded = slices.Clone(d.unrecorded[:n]), append([]*flight(nil), d.unrecorded[n:]...)
+	reports := reportsOf(d.recording)
+	d.cfg.Go(func() {
+		err := d.queue.Record(ctx, reports)
+		d.mu.Lock()
+		d.filed = &err
+		d.mu.Unlock()
+		d.ring()
+	})
+	return true, nil
+}
+
+// recorded lets the lanes of a batch go on that is on record now.
+func (d *Dispatcher) recorded() {
+	batch := d.recording
+	d.recording = nil
 	for _, f := range batch {
 		d.land(f.lane)
 		d.conclude(f)
 		d.settle(f.lane)
 		d.tell(f)
 	}
-	d.unrecorded = append([]*flight(nil), d.unrecorded[len(batch):]...)
-	d.cfg.Recorded(reports)
-	return true, nil
+	d.cfg.Recorded(reportsOf(batch))
+}
+
+func reportsOf(batch []*flight) []Report {
+	reports := make([]Report, len(batch))
+	for i, f := range batch {
+		reports[i] = f.report
+	}
+	return reports
 }
 
 // decide writes the report of an attempt that has ended, and what is to be told
@@ -582,19 +612,18 @@ func (d *Dispatcher) begin(ctx context.Context, l *lane, now time.Time) {
 		}
 		f := &flight{lane: l, delivery: l.queue[0], target: target, at: now}
 		d.launch(l)
+		l.outlet.busy++
 		d.cfg.Go(func() { d.attempt(ctx, f) })
 	}
 }
 
 func (d *Dispatcher) launch(l *lane) {
 	l.place = underWay
-	l.outlet.busy++
 	d.busy++
 }
 
 func (d *Dispatcher) land(l *lane) {
 	l.place = nowhere
-	l.outlet.busy--
 	d.busy--
 }
 

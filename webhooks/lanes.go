@@ -46,7 +46,7 @@ type outlet struct {
 	lanes  map[string]*lane // by key
 	ready  []*lane          // due, in the order in which they became so
 	inTurn bool
-	busy   int
+	busy   int // attempts at it
 
 	target  Target
 	health  Health // target.Health, and what has come of attempts since
@@ -511,7 +511,7 @@ func (d *Dispatcher) wait(now time.Time) time.Duration {
 			next = t
 		}
 	}
-	if len(d.thin) > 0 || len(d.unrecorded) > 0 {
+	if len(d.thin) > 0 || len(d.unrecorded) > 0 && len(d.recording) == 0 {
 		return 0
 	}
 	if len(d.waiting) > 0 {

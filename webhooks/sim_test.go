@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -184,6 +185,13 @@ func (w *world) behave(r *receiver) {
 		{Fault: webhooks.Unreachable},
 		{Status: 410},
 		{Status: 500, Detail: "\x00\xff"},
+		{Status: 200, Detail: `{"error":"no such key"}`}, // it lies, or not: 2xx is delivered
+		{Status: 429, RetryAfter: 10 * 365 * 24 * time.Hour},
+		{Status: 504},
+		{Fault: webhooks.NameUnresolved},
+		{Fault: webhooks.ConnectTimeout, Took: 5 * time.Second},
+		{Fault: webhooks.TLSFailed},
+		{Fault: webhooks.PrivateRange},
 	}
 	switch w.chance.IntN(3) {
 	case 0:
@@ -346,9 +354,13 @@ func (w *world) act() {
 		w.land()
 	case n < 87:
 		w.now = w.now.Add(time.Duration(w.chance.Int64N(int64(time.Hour))))
-	case n < 88: // somebody sets the clock
+	case n < 88: // somebody sets the clock, or wakes a machine that has slept
 		w.latest = later(w.latest, w.now)
-		w.now = w.now.Add(time.Duration(w.chance.Int64N(int64(2*time.Minute))) - time.Minute)
+		if w.chance.IntN(4) == 0 {
+			w.now = w.now.Add(time.Duration(w.chance.Int64N(int64(10 * 24 * time.Hour))))
+		} else {
+			w.now = w.now.Add(time.Duration(w.chance.Int64N(int64(2*time.Minute))) - time.Minute)
+		}
 	case n < 91:
 		w.behave(r)
 	case n < 94:
@@ -600,10 +612,19 @@ func TestSimulation(t *testing.T) {
 	} else if s, err := strconv.ParseUint(os.Getenv("SEEDS"), 10, 64); err == nil {
 		n = s
 	}
+	var deliveries, sends, crashes atomic.Int64
+	t.Cleanup(func() {
+		t.Logf("simulation: %d seeds, %d deliveries, %d sends, %d crashes", n, deliveries.Load(), sends.Load(), crashes.Load())
+	})
 	for seed := first; seed < first+n; seed++ {
 		t.Run(fmt.Sprintf("SEED=%d", seed), func(t *testing.T) {
 			t.Parallel()
-			simulate(t, seed)
+			w := simulate(t, seed)
+			deliveries.Add(int64(len(w.planned)))
+			crashes.Add(int64(w.crashes))
+			for _, n := range w.sent {
+				sends.Add(int64(n))
+			}
 		})
 	}
 }

@@ -2,11 +2,13 @@ package httpapi
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strings"
 	"time"
 
+	"verbatim/eventstore"
 	"verbatim/projections"
 )
 
@@ -85,6 +87,9 @@ func (s *Server) readyz(ctx context.Context, _ *struct{}) (*readyzAnswer, error)
 	}
 	if err := s.cfg.Ready(ctx); err != nil {
 		failed("the process", err)
+		if errors.Is(err, eventstore.ErrUnwritable) {
+			out.Body.Detail = err.Error() // why: whoever looks here is to make room
+		}
 	}
 	return out, nil
 }

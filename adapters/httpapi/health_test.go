@@ -3,10 +3,12 @@ package httpapi_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"verbatim/adapters/httpapi"
+	"verbatim/eventstore"
 	"verbatim/projections"
 )
 
@@ -46,6 +48,15 @@ func TestNotReady(t *testing.T) {
 	})
 	h.do("GET", "/readyz", nil).is(503).has("status", "degraded")
 	h.do("GET", "/livez", nil).is(200)
+}
+
+// Whoever is to make room is told that there is none.
+func TestNotReadyWithoutRoom(t *testing.T) {
+	t.Parallel()
+	h := open(t, func(cfg *httpapi.Config) {
+		cfg.Ready = func(context.Context) error { return fmt.Errorf("%w: the disk is full", eventstore.ErrUnwritable) }
+	})
+	h.do("GET", "/readyz", nil).is(503).has("status", "degraded", "detail", "the log cannot be written: the disk is full")
 }
 
 // A list waits for the read models, but not for ever.

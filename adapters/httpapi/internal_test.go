@@ -102,6 +102,7 @@ func TestProblemOf(t *testing.T) {
 		{eventstore.ErrTooLarge, 413, "body_too_large", false},
 		{&eventstore.ConflictError{}, 409, "conflict", true},
 		{eventstore.ErrBusy, 503, "busy", true},
+		{fmt.Errorf("%w: the disk is full", eventstore.ErrUnwritable), 503, "not_writable", true},
 		{eventstore.ErrClosed, 503, "closing", true},
 		{errNotProjected, 503, "not_ready", true},
 		{errBadCursor, 400, "bad_cursor", false},
@@ -112,7 +113,7 @@ func TestProblemOf(t *testing.T) {
 		if p.Status != tt.status || p.Code != tt.code || p.Detail == "" || p.headers.Get("Retry-After") != "" != tt.again {
 			t.Errorf("%v: %d %s %v", tt.err, p.Status, p.Code, p.headers)
 		}
-		if internal != (tt.status == 500) {
+		if internal != (tt.status == 500 || tt.code == "not_writable") {
 			t.Errorf("%v: internal is %v", tt.err, internal)
 		}
 	}

@@ -112,6 +112,11 @@ func problemOf(err error, c *call) (p *Problem, internal bool) {
 		return later(http.StatusConflict, "conflict", "others were faster each time; send the request again"), false
 	case errors.Is(err, eventstore.ErrBusy):
 		return later(http.StatusServiceUnavailable, "busy", "the log takes no more just now; send the request again"), false
+	case errors.Is(err, eventstore.ErrUnwritable):
+		p := later(http.StatusServiceUnavailable, "not_writable",
+			"the disk is full, fails or cannot be written to; reading goes on; send the request again when there is room")
+		p.header("Retry-After", "10") // room is made by people or by cron
+		return p, true
 	case errors.Is(err, eventstore.ErrClosed):
 		return later(http.StatusServiceUnavailable, "closing", "the server is stopping; send the request again"), false
 	case errors.Is(err, errNotProjected):

@@ -40,7 +40,7 @@ const (
 	MaxHeaderBytes = 64 << 10
 
 	maxIdle        = 256              // connections kept open over all receivers
-	maxIdlePerHost = 16               // as many as there are attempts to one endpoint
+	maxIdlePerHost = 64               // endpoints that share a host, or one that takes as much as it may, make no new ones
 	idleTimeout    = 90 * time.Second // below that of common proxies' keep-alive peers
 	farFuture      = 365 * 24 * time.Hour
 )

@@ -80,8 +80,14 @@ func New(t Topic, group *projections.Group, bell *eventstore.Bell, logger *slog.
 // is committed first. It returns nil after an orderly end.
 func (s *Subscription) Run(ctx context.Context) error {
 	err := s.begin(ctx)
-	for errors.Is(err, projections.ErrLostCheckpoint) && ctx.Err() == nil {
-		err = s.begin(ctx) // somebody else has got further, and is not waited for
+	for ctx.Err() == nil {
+		if errors.Is(err, eventstore.ErrUnwritable) {
+			s.slog.Error("the projections cannot catch up; it is tried again", "error", err)
+			pause(ctx, s.pause)
+		} else if !errors.Is(err, projections.ErrLostCheckpoint) {
+			break
+		} // somebody else has got further, and is not waited for
+		err = s.begin(ctx)
 	}
 	if ctx.Err() != nil {
 		return nil //nolint:nilerr // an orderly end; what was caught up is committed
@@ -223,7 +229,7 @@ func (w *waiter) HandleError(_ watermillLogger, noMessage bool, err error) time.
 	}
 	if err != nil {
 		w.sub.slog.Error("a page could not be projected; it is tried again", "error", err)
-		w.pause(w.sub.pause)
+		pause(w.ctx, w.sub.pause)
 		return 0
 	}
 	if noMessage {
@@ -237,7 +243,7 @@ func (w *waiter) HandleError(_ watermillLogger, noMessage bool, err error) time.
 	}
 	w.poll()
 	for n := w.sub.takeCount(); n >= busyPage; w.poll() {
-		if n < projections.PageSize && !w.pause(busyPause) {
+		if n < projections.PageSize && !pause(w.ctx, busyPause) {
 			return 0
 		}
 		if n, err = w.sub.catchUp(w.ctx); err != nil {
@@ -257,12 +263,12 @@ func (w *waiter) poll() {
 	}
 }
 
-// pause returns false if the subscription ends.
-func (w *waiter) pause(d time.Duration) bool {
+// pause returns false if the context ends before it.
+func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
-	case <-w.ctx.Done():
+	case <-ctx.Done():
 		return false
 	case <-timer.C:
 		return true

@@ -650,6 +650,26 @@ func TestRunFailsLoudly(t *testing.T) {
 	}
 }
 
+// TestBeginsOnceThereIsRoom has a store that cannot write at first.
+func TestBeginsOnceThereIsRoom(t *testing.T) {
+	t.Parallel()
+	g := openRig(t)
+	last := g.talk(t, 3)
+	tries := atomic.Int64{}
+	fail := func() error {
+		if tries.Add(1) < 3 {
+			return fmt.Errorf("%w: the disk is full", eventstore.ErrUnwritable)
+		}
+		return nil
+	}
+	g.fail.Store(&fail)
+	wait(t, g.follow(t), last)
+	g.checkCounted(t, last)
+	if len(g.errors.records) == 0 {
+		t.Error("nobody was told")
+	}
+}
+
 // TestNothingElseIsWritten asks for what only a fault would ask for.
 func TestNothingElseIsWritten(t *testing.T) {
 	t.Parallel()

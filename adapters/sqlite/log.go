@@ -18,6 +18,10 @@ import (
 const (
 	pageSize  = 512
 	pageBytes = 8 << 20
+	// firstPage is how many events of a stream are read at first, and pageGrowth
+	// how many times more with each page behind it: most readers want one.
+	firstPage  = 4
+	pageGrowth = 8
 )
 
 var _ eventstore.Store = (*Store)(nil)
@@ -78,12 +82,35 @@ const (
 	selectVersion = "SELECT ifnull(max(version), 0) FROM events WHERE stream = ?"
 )
 
-// ReadStream yields a stream's events; see eventstore.Store.
+// ReadStream yields a stream's events; see eventstore.Store. Those at the end of
+// the log it takes from memory one by one: most who read a stream want the next
+// event of it, however many there are behind that.
 func (s *Store) ReadStream(ctx context.Context, stream string, after int64) iter.Seq2[eventstore.Recorded, error] {
+	return func(yield func(eventstore.Recorded, error) bool) {
+		last := after
+		r, left, ok := s.tail.ofStream(stream, last)
+		for ; ok && left >= 0 && ctx.Err() == nil; left-- { // what is appended meanwhile may have no end
+			if !yield(r, nil) {
+				return
+			}
+			last = r.Version
+			r, _, ok = s.tail.ofStream(stream, last)
+		}
+		for r, err := range s.streamPages(ctx, stream, last) {
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+// streamPages yields a stream's events from the file.
+func (s *Store) streamPages(ctx context.Context, stream string, after int64) iter.Seq2[eventstore.Recorded, error] {
 	return s.pages(ctx, after, run{
-		page: func(after int64) (*sql.Rows, error) {
-			return s.read.QueryContext(ctx, selectStream, stream, after, pageSize)
+		page: func(after int64, limit int) (*sql.Rows, error) {
+			return s.read.QueryContext(ctx, selectStream, stream, after, limit)
 		},
+		first: firstPage,
 		place: func(r *eventstore.Recorded) int64 { return r.Version },
 		end:   func() *sql.Row { return s.read.QueryRowContext(ctx, selectVersion, stream) },
 	})
@@ -92,7 +119,10 @@ func (s *Store) ReadStream(ctx context.Context, stream string, after int64) iter
 // ReadLog yields the log's events; see eventstore.Store.
 func (s *Store) ReadLog(ctx context.Context, after int64) iter.Seq2[eventstore.Recorded, error] {
 	return s.pages(ctx, after, run{
-		page:  func(after int64) (*sql.Rows, error) { return s.read.QueryContext(ctx, SelectLog, after, pageSize) },
+		page: func(after int64, limit int) (*sql.Rows, error) {
+			return s.read.QueryContext(ctx, SelectLog, after, limit)
+		},
+		first: pageSize,
 		place: func(r *eventstore.Recorded) int64 { return r.Position },
 		end:   func() *sql.Row { return s.read.QueryRowContext(ctx, selectHead) },
 		tail:  &s.tail,
@@ -101,7 +131,8 @@ func (s *Store) ReadLog(ctx context.Context, after int64) iter.Seq2[eventstore.R
 
 // A run is events in one order: that of the log or that of a stream.
 type run struct {
-	page  func(after int64) (*sql.Rows, error)
+	page  func(after int64, limit int) (*sql.Rows, error)
+	first int // events in the first page
 	place func(*eventstore.Recorded) int64
 	end   func() *sql.Row // the last place there is
 	tail  *tail           // of the log, if the run is the log's
@@ -117,10 +148,10 @@ func (s *Store) pages(ctx context.Context, after int64, of run) iter.Seq2[events
 		}
 		last, end := after, int64(0)
 		page := make([]eventstore.Recorded, 0, 8)
-		for {
+		for limit := of.first; ; limit = min(limit*pageGrowth, pageSize) {
 			var more bool
 			var err error
-			page, more, err = readPage(page[:0], last, of)
+			page, more, err = readPage(page[:0], last, limit, of)
 			if err == nil && more && end == 0 {
 				err = of.end().Scan(&end)
 			}
@@ -145,13 +176,13 @@ func (s *Store) pages(ctx context.Context, after int64, of run) iter.Seq2[events
 
 // readPage returns the events behind a place, and whether there may be more
 // than those.
-func readPage(page []eventstore.Recorded, after int64, of run) (_ []eventstore.Recorded, more bool, err error) {
+func readPage(page []eventstore.Recorded, after int64, limit int, of run) (_ []eventstore.Recorded, more bool, err error) {
 	if of.tail != nil {
 		if kept, more, ok := of.tail.after(page, after); ok {
 			return kept, more, nil
 		}
 	}
-	rows, err := of.page(after)
+	rows, err := of.page(after, limit)
 	if err != nil {
 		return page, false, err
 	}
@@ -163,7 +194,7 @@ func readPage(page []eventstore.Recorded, after int64, of run) (_ []eventstore.R
 			return page, false, err
 		}
 		page = append(page, r)
-		if size += len(r.Data) + len(r.Metadata); size >= pageBytes || len(page) == pageSize {
+		if size += len(r.Data) + len(r.Metadata); size >= pageBytes || len(page) == limit {
 			return page, true, nil
 		}
 	}

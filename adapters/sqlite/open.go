@@ -371,11 +371,17 @@ func (s *Store) closeAll() error {
 	return errors.Join(errs...)
 }
 
-// Ping reports whether the file can be read. The driver's own ping does not look
-// at it.
+// Ping reports whether the file can be read, which the driver's own ping does
+// not look at, and written: after a failure it tries, for a server that is told
+// of no more writes while it is not well would never find out.
 func (s *Store) Ping(ctx context.Context) error {
-	_, err := s.Head(ctx)
-	return err
+	if _, err := s.Head(ctx); err != nil {
+		return err
+	}
+	if s.writer == nil || !s.writer.failing.Load() {
+		return nil
+	}
+	return s.writer.probe(ctx)
 }
 
 // Readers returns the connections that read. What is sent through them cannot

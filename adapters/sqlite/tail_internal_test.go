@@ -1,6 +1,7 @@
 package sqlite
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/uuid"
@@ -47,6 +48,57 @@ func TestTailReachesBackWithoutAGap(t *testing.T) {
 	tl.add(positions(50, 50)) // an import and an append in one group
 	no(41)
 	yes(49, 1)
+}
+
+// TestTailOfAStream asks for the events of each stream one by one, over appends,
+// imports and what is dropped: each is the right one, or not here.
+func TestTailOfAStream(t *testing.T) {
+	t.Parallel()
+	var tl tail
+	versions := make(map[string]int64)
+	position := int64(0)
+	found := 0
+	for round := range 3*tailEvents/100 + 1 {
+		var events []eventstore.Recorded
+		for i := range 100 {
+			position++
+			stream := fmt.Sprint("s-", (int(position)*7+i)%13)
+			versions[stream]++
+			events = append(events, eventstore.Recorded{Position: position, Stream: stream, Version: versions[stream], Data: []byte(stream)})
+		}
+		if round == 5 {
+			tl.add(nil) // as after an import
+			if _, _, ok := tl.ofStream("s-1", 0); ok {
+				t.Error("it has what it has forgotten")
+			}
+		}
+		tl.add(events)
+		for stream, last := range versions {
+			for after := max(0, last-400); after <= last+1; after++ {
+				r, more, ok := tl.ofStream(stream, after)
+				if !ok {
+					continue
+				}
+				found++
+				if r.Stream != stream || r.Version != after+1 || int64(more) != last-r.Version || string(r.Data) != stream {
+					t.Fatalf("behind %d of %s at %d: %s %d, %d more", after, stream, last, r.Stream, r.Version, more)
+				}
+			}
+			if _, _, ok := tl.ofStream(stream, last-1); !ok {
+				t.Fatalf("the last of %s is not here", stream)
+			}
+		}
+	}
+	if found < tailEvents {
+		t.Errorf("%d were found", found)
+	}
+	kept := 0
+	for _, positions := range tl.streams {
+		kept += len(positions)
+	}
+	if kept != len(tl.events) {
+		t.Errorf("%d events, %d of them found by their stream", len(tl.events), kept)
+	}
 }
 
 // TestTailIsBounded fills it beyond both limits.

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	sqlite3 "github.com/mattn/go-sqlite3"
@@ -25,6 +26,8 @@ const (
 	// making it durable is shared, little enough that nobody waits long.
 	maxGroup      = 256
 	maxGroupBytes = 1 << 20
+	// probeBytes is how much is written to find out whether there is room.
+	probeBytes = 256 << 10
 	// maxHeads bounds the streams whose last version and hash are remembered;
 	// each takes about 200 bytes.
 	maxHeads = 65_536
@@ -42,11 +45,14 @@ type writer struct {
 	closing sync.RWMutex // held for writing while the queue is closed
 	closed  bool
 
+	failing atomic.Bool // something could not be written for want of room, or the like
+
 	// Of the goroutine alone.
 	conn     *sql.Conn
 	tx       *tx
 	position int64
 	heads    map[string]head
+	lost     bool // neither position nor heads are known
 }
 
 // head is the end of a stream.
@@ -115,9 +121,9 @@ func startWriter(
 // recover forgets everything that is remembered of the file and reads the head.
 func (w *writer) recover() error {
 	clear(w.heads)
-	w.position = 0
+	w.position, w.lost = 0, true
 	return w.tx.query(selectHead, nil, func(v []driver.Value) error {
-		w.position = v[0].(int64)
+		w.position, w.lost = v[0].(int64), false
 		return nil
 	})
 }
@@ -153,6 +159,21 @@ func (w *writer) enqueue(j *job) error {
 // write runs do in a transaction, together with its neighbours.
 func (w *writer) write(ctx context.Context, do func(*tx) error) error {
 	return w.submit(&job{ctx: ctx, do: do, done: make(chan struct{}, 1)})
+}
+
+// probe finds out whether there is room again, for as much as all but the largest
+// groups need: a little more would be filled by the first commits, and whoever
+// had been told that all is well would be told no again.
+func (w *writer) probe(ctx context.Context) error {
+	w.failing.Store(false) // set again by what fails from here on
+	err := w.write(ctx, func(t *tx) error {
+		_, err := t.exec("INSERT OR REPLACE INTO snapshots (stream, version, schema, state) VALUES ('', 0, 0, zeroblob(?))", probeBytes)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return w.write(ctx, func(t *tx) error { return t.run("DELETE FROM snapshots WHERE stream = ''") })
 }
 
 // stop lets the writer finish what was handed to it.
@@ -209,11 +230,20 @@ func (w *writer) loop() {
 		if w.grouped != nil {
 			w.grouped(Group{Jobs: len(group), Events: int(w.position - before), Took: time.Since(began)})
 		}
-		for _, j := range group {
-			j.done <- struct{}{}
-		}
+		w.answer(group)
 	}
 	w.tx.close()
+}
+
+// answer tells each job of a group what came of it.
+func (w *writer) answer(group []*job) {
+	for _, j := range group {
+		if isUnwritable(j.err) {
+			j.err = fmt.Errorf("%w: %w", eventstore.ErrUnwritable, j.err)
+			w.failing.Store(true)
+		}
+		j.done <- struct{}{}
+	}
 }
 
 // commit answers every job of a group. First all of them share one transaction
@@ -256,6 +286,11 @@ func (w *writer) transact(do func() error) error {
 		clear(w.heads) // only here, where the file has all that they knew
 	}
 	w.tx.rows, w.tx.inserted = w.tx.rows[:0], 0
+	if w.lost {
+		if err := w.recover(); err != nil {
+			return err
+		}
+	}
 	if err := w.tx.run("BEGIN IMMEDIATE"); err != nil {
 		return err
 	}
@@ -417,6 +452,17 @@ func (w *writer) flush() error {
 func isDuplicate(err error) bool {
 	e, ok := errors.AsType[sqlite3.Error](err)
 	return ok && e.ExtendedCode == sqlite3.ErrConstraintUnique
+}
+
+// isUnwritable reports whether an error is one of the medium and not of what was
+// to be written.
+func isUnwritable(err error) bool {
+	switch code(err) {
+	case sqlite3.ErrFull, sqlite3.ErrReadonly, sqlite3.ErrIoErr:
+		return true
+	default:
+		return false
+	}
 }
 
 // tx is the writing connection inside a transaction, below database/sql.

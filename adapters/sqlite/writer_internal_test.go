@@ -343,7 +343,7 @@ func TestFullDisk(t *testing.T) {
 	large.commit.Key = &eventstore.Key{Name: "k"}
 	neighbour := appendJob("s-1", 1, 1)
 	b.together(neighbour, large)
-	if code(large.err) != sqlite3.ErrFull {
+	if code(large.err) != sqlite3.ErrFull || !errors.Is(large.err, eventstore.ErrUnwritable) {
 		t.Errorf("error is %v; want that the disk is full", large.err)
 	}
 	b.check(1 + committed(neighbour))
@@ -356,6 +356,64 @@ func TestFullDisk(t *testing.T) {
 	if _, err := b.FindCommand(t.Context(), "acme", "k"); !errors.Is(err, eventstore.ErrNotFound) {
 		t.Errorf("the key: %v; want ErrNotFound", err)
 	}
+}
+
+// TestReadOnly: a file that cannot be written is read on, says so until it can,
+// and goes on by itself.
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.together(appendJob("s-1", 0, 1))
+	readOnly := func(value int) {
+		err := b.writer.conn.Raw(func(dc any) error {
+			_, err := dc.(*sqlite3.SQLiteConn).Exec(fmt.Sprintf("PRAGMA query_only = %d", value), nil)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	readOnly(1)
+	if err := b.Ping(t.Context()); err != nil {
+		t.Errorf("before anybody wrote: %v", err)
+	}
+	refused := appendJob("s-1", 1, 1)
+	b.hand(refused)
+	if <-refused.done; code(refused.err) != sqlite3.ErrReadonly || !errors.Is(refused.err, eventstore.ErrUnwritable) {
+		t.Errorf("error is %v; want that the file is read only", refused.err)
+	}
+	page := &projections.Page{Checkpoints: []projections.Checkpoint{{Projection: "p", To: 1}}}
+	if err := b.CommitPage(t.Context(), page); !errors.Is(err, eventstore.ErrUnwritable) {
+		t.Errorf("a page: %v", err)
+	}
+	if err := b.Ping(t.Context()); !errors.Is(err, eventstore.ErrUnwritable) {
+		t.Errorf("after it: %v", err)
+	}
+	b.check(1)
+	readOnly(0)
+	if err := b.Ping(t.Context()); err != nil {
+		t.Errorf("once it can be written: %v", err)
+	}
+	if b.writer.failing.Load() {
+		t.Error("it is still said to fail")
+	}
+	b.together(appendJob("s-1", 1, 1))
+	b.check(2)
+}
+
+// TestLostPlace: a writer that could not find out where the log ends does so
+// before it writes again.
+func TestLostPlace(t *testing.T) {
+	t.Parallel()
+	b := newBench(t)
+	b.together(appendJob("s-1", 0, 2))
+	b.together(doing(func(*tx) error {
+		b.writer.position, b.writer.lost = 0, true // as recover leaves it when it fails
+		clear(b.writer.heads)
+		return nil
+	}))
+	b.together(appendJob("s-1", 2, 1))
+	b.check(3)
 }
 
 func committed(j *job) int {
@@ -376,8 +434,8 @@ func TestPagesAreBounded(t *testing.T) {
 		j.rows[0].Digest = eventstore.Digest(j.rows[0].Data)
 		b.together(j)
 	}
-	page, more, err := readPage(nil, 3, run{page: func(after int64) (*sql.Rows, error) {
-		return b.read.QueryContext(t.Context(), SelectLog, after, pageSize)
+	page, more, err := readPage(nil, 3, pageSize, run{page: func(after int64, limit int) (*sql.Rows, error) {
+		return b.read.QueryContext(t.Context(), SelectLog, after, limit)
 	}})
 	if len(page) != pageBytes/size || !more || err != nil || page[0].Position != 4 {
 		t.Errorf("a page has %d events, more: %t, %v; want %d of a megabyte each", len(page), more, err, pageBytes/size)

@@ -102,7 +102,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	}
 
 	codec, dialects := eventstore.Catalogue(), dialect.All()
-	facts := a.watchedLog()
+	facts := failAfterAppend(a.watchedLog())
 	conversations := eventstore.NewAggregates(facts, codec, time.Now,
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
@@ -113,12 +113,12 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		})
 	a.notary = newNotary(endpoints, func(id string) { a.dispatcher.Wake(id) }, log)
 	transcripts := projections.NewTranscripts(a.store, codec, dialects, cfg.HistoryMemory)
-	a.dispatcher = webhooks.NewDispatcher(a.store, transcripts,
-		httpsender.New(httpsender.Config{Egress: cfg.egress}), time.Now,
+	a.dispatcher = webhooks.NewDispatcher(failAfterRecord(a.store), transcripts,
+		failAfterSend(httpsender.New(httpsender.Config{Egress: cfg.egress})), time.Now,
 		a.watched(webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log, Notice: a.notary.notice}))
 	a.jobs = webhooks.NewJobs(a.store, a.dispatcher.Reload, time.Now, log)
 	a.janitor = webhooks.NewJanitor(a.store, cfg.keeping(), time.Now, log)
-	group := projections.NewGroup(a.store, codec, a.store, time.Now, log,
+	group := projections.NewGroup(a.store, codec, failAfterProjection(a.store), time.Now, log,
 		projections.NewInbox(a.store),
 		projections.NewTyping(a.wakeExpirer),
 		projections.NewEndpoints(a.store, a.dispatcher.Wake),
