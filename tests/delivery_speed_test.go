@@ -283,6 +283,7 @@ func small(url string) endpoint.Settings {
 
 // saySmall posts n messages, by one client for each conversation.
 func (p *post) saySmall(b *testing.B, ids []string, n int) {
+	b.Helper()
 	var wg sync.WaitGroup
 	for i, id := range ids {
 		wg.Go(func() {
@@ -324,6 +325,7 @@ const (
 )
 
 func benchmarkDelivery(b *testing.B, endpoints int) {
+	b.Helper()
 	const deliveries = 8_000 // a turn
 	url := startSink(b)
 	p := openPost(b)

@@ -434,6 +434,7 @@ func (r *frailReceiver) refuses(id string) bool {
 }
 
 func (r *frailReceiver) take(t *testing.T, w http.ResponseWriter, req *http.Request) {
+	t.Helper()
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
 		return // the sender was killed in the middle of it

@@ -73,6 +73,7 @@ func (s *street) Send(ctx context.Context, r webhooks.Request) webhooks.Outcome 
 func (*street) Body(context.Context, *webhooks.Delivery) ([]byte, error) { return []byte("{}"), nil }
 
 func testNeighbours(t *testing.T, hanging int) {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	queue, s := webhookstest.NewQueue(), &street{taken: make(map[string]time.Time)}
 	d := webhooks.NewDispatcher(queue, s, s, time.Now, webhooks.Config{Grace: -1})

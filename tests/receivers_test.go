@@ -324,11 +324,13 @@ func wilfulMoods(elsewhere string) []mood {
 		{"sends elsewhere", 2, one(301, 302, 303, 307, 308), 0, func(w http.ResponseWriter, r *http.Request, status int) {
 			http.Redirect(w, r, elsewhere, status)
 		}},
-		{"puts off", 1, one(http.StatusTooManyRequests, http.StatusServiceUnavailable), time.Second,
+		{
+			"puts off", 1, one(http.StatusTooManyRequests, http.StatusServiceUnavailable), time.Second,
 			func(w http.ResponseWriter, _ *http.Request, status int) {
 				w.Header().Set("Retry-After", second)
 				w.WriteHeader(status)
-			}},
+			},
+		},
 		{"puts off for no time", 2, one(http.StatusTooManyRequests), 0, func(w http.ResponseWriter, _ *http.Request, status int) {
 			w.Header().Set("Retry-After", "soon")
 			w.WriteHeader(status)
@@ -337,6 +339,7 @@ func wilfulMoods(elsewhere string) []mood {
 }
 
 func (r *wilfulReceiver) take(t *testing.T, w http.ResponseWriter, req *http.Request, moods []mood) {
+	t.Helper()
 	body, err := io.ReadAll(req.Body)
 	if err != nil {
 		return // the sender has given up

@@ -509,11 +509,11 @@ func (w *world) finish() {
 
 // unblock redelivers what stands still before its lane, and enables what was
 // disabled meanwhile.
-func (w *world) unblock() (any bool) {
+func (w *world) unblock() (found bool) {
 	for _, r := range w.endpoints {
 		if r.doomed {
 			w.set(r, false)
-			any = true
+			found = true
 		}
 	}
 	for _, d := range w.queue.Deliveries() {
@@ -522,10 +522,10 @@ func (w *world) unblock() (any bool) {
 				w.tb.Fatal(err)
 			}
 			w.d.Reload(laneOf(d))
-			any = true
+			found = true
 		}
 	}
-	return any
+	return found
 }
 
 func (w *world) check() {
