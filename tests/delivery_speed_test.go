@@ -450,7 +450,7 @@ func BenchmarkDeliveryNeighbour(b *testing.B) {
 // BenchmarkDeliveryHistory sends whole conversations of 256 KB with each message
 // and, in turns with it, posts as many bytes by the bare loop.
 func BenchmarkDeliveryHistory(b *testing.B) {
-	const size, conversations, turn = 256 << 10, 16, 320
+	const size, conversations, turn = 256 << 10, 64, 1024
 	url := startSink(b)
 	p := openPost(b)
 	ids := p.createMany(b, conversations)
@@ -482,7 +482,7 @@ func BenchmarkDeliveryHistory(b *testing.B) {
 			}
 			bytes += len(body) / 2
 		}
-		bareTook := bare(b, url, newLetter(b, make([]byte, bytes)), turn, conversations)
+		bareTook := bare(b, url, newLetter(b, make([]byte, bytes)), turn, webhooks.DefaultPerEndpoint)
 		if n > 0 {
 			ours, theirs = ours+took, theirs+bareTook
 			sent.Add(int64(bytes * turn))
