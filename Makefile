@@ -6,10 +6,10 @@ BENCHTIME ?= 1s
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help build run demo test race lint fuzz bench golden update generate verify check
+.PHONY: trials sim bench-delivery help build run demo test race lint fuzz bench golden update generate verify check
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 build: ## Build the binary: bin/verbatim.
 	go build -o bin/verbatim ./cmd/verbatim
@@ -31,6 +31,15 @@ lint: ## Run the linters of .golangci.yml; builds golangci-lint the first time.
 
 fuzz: ## Run every fuzz target for FUZZTIME (10s) each.
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
+
+trials: ## Run the suites that try to lose a delivery, at full length: ROUNDS (50), SEEDS (1000).
+	.ci/trials
+
+sim: ## Run the simulation of deliveries with one SEED, or with SEEDS of them.
+	go test -count 1 -run '^TestSimulation$$' -v ./webhooks | grep -E 'simulation:|FAIL|ok|sim_test'
+
+bench-delivery: ## Run the benchmarks of deliveries; the table is at their end.
+	go test -run '^$$' -bench '^BenchmarkDelivery' -benchtime $(BENCHTIME) -timeout 30m ./tests
 
 bench: ## Run the benchmarks that match BENCH (.), for BENCHTIME (1s) each.
 	@set -- $$(.ci/folders '^func Benchmark'); \

@@ -210,7 +210,7 @@ func TestPrivateAddressesAreRefused(t *testing.T) {
 	if n < 60 {
 		t.Errorf("%d spellings are few", n)
 	}
-	t.Logf("%d spellings, over http and https each; %d public addresses beside them", n, len(public()))
+	t.Logf("guard: %d spellings refused, over http and https each; %d public addresses beside them", n, len(public()))
 	if reached.Load() {
 		t.Error("this machine was reached")
 	}
