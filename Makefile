@@ -6,7 +6,7 @@ BENCHTIME ?= 1s
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: trials sim bench-delivery help build run demo test race lint fuzz bench golden update generate verify check
+.PHONY: suites crash sim neighbour guard bench-delivery help build run demo test race lint fuzz bench golden update generate verify check
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,14 +32,23 @@ lint: ## Run the linters of .golangci.yml; builds golangci-lint the first time.
 fuzz: ## Run every fuzz target for FUZZTIME (10s) each.
 	FUZZTIME=$(FUZZTIME) .ci/fuzz
 
-trials: ## Run the suites that try to lose a delivery, at full length: ROUNDS (50), SEEDS (1000).
-	.ci/trials
+suites: ## Do to deliveries what nobody should: crash, sim, neighbour, guard and more.
+	@.ci/suites
 
-sim: ## Run the simulation of deliveries with one SEED, or with SEEDS of them.
-	go test -count 1 -run '^TestSimulation$$' -v ./webhooks | grep -E 'simulation:|FAIL|ok|sim_test'
+crash: ## Kill a server under load, ROUNDS (50) times.
+	@.ci/suites crash
 
-bench-delivery: ## Run the benchmarks of deliveries; the table is at their end.
-	go test -run '^$$' -bench '^BenchmarkDelivery' -benchtime $(BENCHTIME) -timeout 30m ./tests
+sim: ## Simulate deliveries and their receivers from SEEDS (1000) seeds, or from one SEED.
+	@.ci/suites simulation receivers
+
+neighbour: ## Show that no endpoint waits for another.
+	@.ci/suites neighbour
+
+guard: ## Show where webhooks may not go.
+	@.ci/suites guard
+
+bench-delivery: ## Measure deliveries, some minutes; DELIVERY_EVENTS=1000000 is the whole of it.
+	@go test ./tests -run '^$$' -bench '^BenchmarkDelivery' -benchtime 1x -timeout 2h
 
 bench: ## Run the benchmarks that match BENCH (.), for BENCHTIME (1s) each.
 	@set -- $$(.ci/folders '^func Benchmark'); \
