@@ -181,7 +181,8 @@ func (t *Transcripts) Conversation(ctx context.Context, id string, version int64
 }
 
 // Body renders the body of a delivery. It depends on the delivery's stream up
-// to its version, its dialect and its view, and on nothing else.
+// to its version, its dialect and its view, and on nothing else. The delivery's
+// Trace is set, so that it must be the caller's own.
 func (t *Transcripts) Body(ctx context.Context, d *webhooks.Delivery) ([]byte, error) {
 	body, err := t.appendBody(ctx, nil, d, nil, func(f *webhooks.Fact) { d.Trace = f.Trace() })
 	if err != nil {
