@@ -165,9 +165,12 @@ func (s Shape) checkString(v, at string) error {
 		return fmt.Errorf("%s: is %q, must be one of %s", at, v, strings.Join(s.Values, ", "))
 	}
 	if s.Pattern != "" {
-		re, err := regexp.Compile(s.Pattern)
-		if err != nil {
-			return fmt.Errorf("%s: %w", at, err)
+		re := s.compiled
+		if re == nil {
+			var err error
+			if re, err = regexp.Compile(s.Pattern); err != nil {
+				return fmt.Errorf("%s: %w", at, err)
+			}
 		}
 		if !re.MatchString(v) {
 			return fmt.Errorf("%s: is %q, must match %s", at, v, s.Pattern)

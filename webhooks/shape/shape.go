@@ -3,7 +3,10 @@
 // the tests that hold bodies against both are made from it.
 package shape
 
-import "slices"
+import (
+	"regexp"
+	"slices"
+)
 
 // A Kind is a type of JSON value.
 type Kind string
@@ -32,6 +35,8 @@ type Shape struct {
 	Members  []Member // of an object, in the order in which they stand
 	Rest     *Shape   // of members of an object beside those, which may stand anywhere; nil if there are none
 	OneOf    []Shape  // one of these instead
+
+	compiled *regexp.Regexp // Pattern, where it was known to be one from the beginning
 }
 
 // A Member is a member of an object.
@@ -49,7 +54,8 @@ func Formatted(format, about string) Shape { return Shape{Kind: String, Format: 
 
 // Matching is a string that matches a regular expression.
 func Matching(pattern, about string) Shape {
-	return Shape{Kind: String, Pattern: pattern, About: about}
+	compiled, _ := regexp.Compile(pattern) // Check tells of one that is none
+	return Shape{Kind: String, Pattern: pattern, About: about, compiled: compiled}
 }
 
 // OneOfTexts is one of a few strings.
