@@ -54,30 +54,7 @@ func TestFixtureIsTheSamplesByteForByte(t *testing.T) {
 // A golden that changed is a new version of the dialect, or a mistake.
 func TestGoldens(t *testing.T) {
 	t.Parallel()
-	var names []string
-	for _, r := range webhookstest.Rendered(t, talkus.New(), webhookstest.Facts(t, fixture), webhooks.FullView()) {
-		names = append(names, r.Name)
-		golden := filepath.Join("golden", r.Name+".json")
-		if *update {
-			var pretty bytes.Buffer
-			if err := json.Indent(&pretty, r.Body, "", " "); err != nil {
-				t.Fatalf("%v in %s", err, r.Body)
-			}
-			pretty.WriteByte('\n')
-			if err := os.WriteFile(golden, pretty.Bytes(), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if diff := cmp.Diff(compact(t, golden), string(r.Body)); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", golden, diff)
-		}
-	}
-	slices.Sort(names)
-	want := webhooks.EventNames(talkus.New())
-	slices.Sort(want)
-	if diff := cmp.Diff(want, names); diff != "" {
-		t.Errorf("the fixture has each event once (-want +got):\n%s", diff)
-	}
+	webhookstest.CompareGoldens(t, talkus.New(), fixture, *update)
 }
 
 func compact(tb testing.TB, file string) string {
