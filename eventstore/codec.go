@@ -99,14 +99,18 @@ func (c *Codec) Decode(r *Recorded) (domain.Event, error) {
 	if !ok {
 		return nil, fmt.Errorf("position %d: unknown event type %q", r.Position, r.Type)
 	}
-	if r.Schema < 1 || r.Schema > k.schema() {
-		return nil, fmt.Errorf("position %d: %s has schema %d, this program knows 1 to %d", r.Position, r.Type, r.Schema, k.schema())
+	schema := r.Schema
+	if r.Remains != nil {
+		schema = r.Remains.Schema
+	}
+	if schema < 1 || schema > k.schema() {
+		return nil, fmt.Errorf("position %d: %s has schema %d, this program knows 1 to %d", r.Position, r.Type, schema, k.schema())
 	}
 	data := r.Data
-	for i, up := range k.upcasts[r.Schema-1:] {
+	for i, up := range k.upcasts[schema-1:] {
 		lifted, err := up(data)
 		if err != nil {
-			return nil, fmt.Errorf("position %d: lift %s from schema %d: %w", r.Position, r.Type, r.Schema+i, err)
+			return nil, fmt.Errorf("position %d: lift %s from schema %d: %w", r.Position, r.Type, schema+i, err)
 		}
 		data = lifted
 	}

@@ -30,6 +30,24 @@ type Recorded struct {
 	Metadata []byte    // who and why, as JSON; see Metadata
 	Digest   [32]byte  // SHA-256 of Data
 	Hash     [32]byte  // chains the stream; see Chain
+	Remains  *Remains  // of an event whose data was erased; nil for all others
+}
+
+// Remains say what is left in Data of an event out of which a person was erased:
+// a fact without what was theirs. Digest and Hash of the event stay those of
+// what was appended, which proves that it stood there; Remains prove that what
+// stands there now was left by the erasure, and by nothing else.
+type Remains struct {
+	Schema int      // version of the shape of Data
+	Digest [32]byte // SHA-256 of Data
+}
+
+// Intact reports whether Data is what was appended, or what an erasure left of it.
+func (r *Recorded) Intact() bool {
+	if r.Remains != nil {
+		return Digest(r.Data) == r.Remains.Digest
+	}
+	return Digest(r.Data) == r.Digest
 }
 
 // Metadata says who asked for an event and why it came about.

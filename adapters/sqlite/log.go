@@ -204,10 +204,16 @@ func readPage(page []eventstore.Recorded, after int64, limit int, of run) (_ []e
 // ScanEvent reads one row of the event columns, in their order.
 func ScanEvent(row interface{ Scan(...any) error }, r *eventstore.Recorded) error {
 	var at int64
+	var schema sql.NullInt64
+	var remains []byte
 	id, digest, hash := r.ID[:0], r.Digest[:0], r.Hash[:0]
 	if err := row.Scan(&r.Position, &r.Stream, &r.Version, &id, &r.Type, &r.Schema, &at, &r.Account,
-		&r.Data, &r.Metadata, &digest, &hash); err != nil {
+		&r.Data, &r.Metadata, &digest, &hash, &schema, &remains); err != nil {
 		return err
+	}
+	if schema.Valid {
+		r.Remains = &eventstore.Remains{Schema: int(schema.Int64)}
+		copy(r.Remains.Digest[:], remains)
 	}
 	copy(r.ID[:], id)
 	copy(r.Digest[:], digest)

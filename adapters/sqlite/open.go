@@ -334,7 +334,7 @@ func (s *Store) checkTail(ctx context.Context) error {
 			return err
 		}
 		before, ok := hashes[r.Stream]
-		if eventstore.Digest(r.Data) != r.Digest ||
+		if !r.Intact() ||
 			(r.Version == 1 || ok && before.Version == r.Version-1) && eventstore.Chain(before.Hash, &r) != r.Hash {
 			return fmt.Errorf("%w: position %d, version %d of %s", ErrDamaged, r.Position, r.Version, r.Stream)
 		}

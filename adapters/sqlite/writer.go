@@ -474,9 +474,9 @@ type tx struct {
 	args       []driver.Value
 }
 
-const eventColumns = "position, stream, version, id, type, schema, time, account, data, metadata, digest, hash"
+const eventColumns = "position, stream, version, id, type, schema, time, account, data, metadata, digest, hash, remains_schema, remains"
 
-const insertEvent = "INSERT INTO events (" + eventColumns + ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+const insertEvent = "INSERT INTO events (" + eventColumns + ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
 
 func (t *tx) insert(r *eventstore.Recorded) error {
 	s, err := t.statement(insertEvent)
@@ -485,6 +485,11 @@ func (t *tx) insert(r *eventstore.Recorded) error {
 	}
 	t.args = append(t.args[:0], r.Position, r.Stream, r.Version, r.ID[:], r.Type, int64(r.Schema), micros(r.Time),
 		r.Account, r.Data, r.Metadata, r.Digest[:], r.Hash[:])
+	if r.Remains != nil {
+		t.args = append(t.args, int64(r.Remains.Schema), r.Remains.Digest[:])
+	} else {
+		t.args = append(t.args, nil, nil)
+	}
 	_, err = s.Exec(t.args)
 	return err
 }
