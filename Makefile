@@ -69,4 +69,4 @@ generate: ## Rewrite the generated files.
 verify: ## Fail if gofmt, go mod tidy or go generate would change anything.
 	.ci/verify
 
-check: verify lint race fuzz ## Run what CI runs after the tests.
+check: verify lint race suites fuzz ## Run what CI runs after the tests.

@@ -80,6 +80,15 @@ func TestWhatWasGivenUpIsSentAgain(t *testing.T) {
 	if r := runCommand(t, "", "redeliver", "dlv_0", "-database", database); r.code != 1 || !strings.Contains(r.errors, "delivery.not_found") {
 		t.Errorf("an unknown delivery: %d %s", r.code, r.errors)
 	}
+	// A test event is about no conversation.
+	receiver.setRefuse("")
+	if r := runCommand(t, "", "endpoints", "test", ep.ID, "-database", database); r.code != 1 || !strings.Contains(r.errors, "answered 503") {
+		t.Errorf("a test that is refused: %d %s", r.code, r.errors)
+	}
+	receiver.setRefuse(c.ID)
+	if got := command("endpoints", "test", ep.ID); !strings.Contains(got[0], `"accepted":true`) {
+		t.Errorf("a test that is accepted: %s", got)
+	}
 	if code := s.stop(); code != 0 {
 		t.Errorf("exit code %d: %s", code, s.errs)
 	}

@@ -68,7 +68,7 @@ type endpointView struct {
 }
 
 func endpoints(ctx context.Context, sh *shell, args []string) error {
-	what, rest, err := choose("endpoints", args, "list", "show", "create", "update", "rotate-secret", "enable", "disable", "retry-failed", "delete")
+	what, rest, err := choose("endpoints", args, "list", "show", "create", "update", "rotate-secret", "enable", "disable", "test", "retry-failed", "delete")
 	if err != nil {
 		return err
 	}
@@ -129,10 +129,40 @@ func endpoints(ctx context.Context, sh *shell, args []string) error {
 			return sh.callAndPrint(ctx, c, http.MethodGet, path, nil)
 		case "delete":
 			return sh.callAndPrint(ctx, c, http.MethodDelete, path, nil)
+		case "test":
+			return sh.testEndpoint(ctx, c, path)
 		default:
 			return sh.callAndPrint(ctx, c, http.MethodPost, path+"/"+what, nil)
 		}
 	})
+}
+
+// testEndpoint has an endpoint sent a test event, and fails if it did not accept it.
+func (sh *shell) testEndpoint(ctx context.Context, c *client, path string) error {
+	var raw json.RawMessage
+	if err := c.call(ctx, http.MethodPost, path+"/test", nil, &raw); err != nil {
+		return err
+	}
+	var answer struct {
+		Accepted bool   `json:"accepted"`
+		Status   int    `json:"status"`
+		Fault    string `json:"fault"`
+		Detail   string `json:"detail"`
+	}
+	if err := json.Unmarshal(raw, &answer); err != nil {
+		return err
+	}
+	if err := sh.printAnswer(raw); err != nil {
+		return err
+	}
+	switch {
+	case answer.Accepted:
+		return nil
+	case answer.Status != 0:
+		return &fault{exit: exitFailed, code: "not_accepted", err: fmt.Errorf("the endpoint answered %d; only 2xx counts as delivered", answer.Status)}
+	default:
+		return &fault{exit: exitFailed, code: "not_accepted", err: fmt.Errorf("the endpoint was not reached (%s): %s", answer.Fault, answer.Detail)}
+	}
 }
 
 func endpointPath(id string) string { return "/v1/endpoints/" + url.PathEscape(id) }
@@ -239,6 +269,10 @@ func (sh *shell) callAndPrint(ctx context.Context, c *client, method, path strin
 	if err := c.call(ctx, method, path, body, &answer); err != nil {
 		return err
 	}
+	return sh.printAnswer(answer)
+}
+
+func (sh *shell) printAnswer(answer json.RawMessage) error {
 	switch {
 	case len(answer) == 0 && sh.json:
 		fmt.Fprintln(sh.out, "{}")
