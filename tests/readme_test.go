@@ -15,31 +15,49 @@ import (
 )
 
 // volatile is what of an output follows from when and where it was made.
-var volatile = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|msg_[0-9a-f]{32}|\b\d{13}\b|"randomName": ?"[^"]*"|\d{4}-\d\d-\d\dT[\d:.]+Z`)
+var volatile = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?:msg|dlv|job)_[0-9a-f]{32}|\b\d{13}\b|"randomName": ?"[^"]*"|\d{4}-\d\d-\d\dT[\d:.]+Z`)
 
 // TestQuickStart runs the quick start of the README line by line and compares
-// what the receiver prints with what the README says it does. Only the ports are
-// others: those of the README may be somebody's.
+// what it prints with what the README says it does.
 func TestQuickStart(t *testing.T) {
 	t.Parallel()
-	api, receiver := freeAddr(t), freeAddr(t)
+	shown := runSection(t, "Quick start", 5)
+	if bodies := strings.Count(shown, `{"position":`); bodies != 2 {
+		t.Errorf("rebuild printed %d bodies:\n%s", bodies, shown)
+	}
+}
+
+// TestDeliveriesOfTheReadme does so with its section on deliveries.
+func TestDeliveriesOfTheReadme(t *testing.T) {
+	t.Parallel()
+	runSection(t, "Deliveries", 3)
+}
+
+// runSection runs the commands of a section of the README, looks for what it says
+// that they print, and returns what they printed. Only the places are others:
+// those of the README may be somebody's.
+func runSection(t *testing.T, name string, blocksOfCommands int) string {
+	t.Helper()
 	readme, err := os.ReadFile("../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, section, _ := strings.Cut(string(readme), "\n## Quick start\n")
+	_, section, _ := strings.Cut(string(readme), "\n## "+name+"\n")
 	section, _, _ = strings.Cut(section, "\n## ")
 	commands, printed := blocks(section, "sh"), blocks(section, "text")
-	if len(commands) != 5 || len(printed) != 2 {
-		t.Fatalf("the quick start has %d blocks of commands and %d of output", len(commands), len(printed))
+	if len(commands) != blocksOfCommands || len(printed) == 0 {
+		t.Fatalf("%s has %d blocks of commands and %d of output", name, len(commands), len(printed))
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience) // it compiles two programs
 	defer cancel()
-	script := strings.NewReplacer("127.0.0.1:8080", api, "127.0.0.1:9000", receiver,
-		"./examples/receiver", "./examples/receiver -addr "+receiver).Replace(strings.Join(commands, "\n"))
+	api, receiver, folder := freeAddr(t), freeAddr(t), t.TempDir()
+	script := strings.NewReplacer("127.0.0.1:8080", api, "127.0.0.1:9000", receiver, "received.txt", folder+"/received.txt",
+		"./examples/receiver -", "./examples/receiver -addr "+receiver+" -",
+		"bin/receiver -", folder+"/receiver -addr "+receiver+" -", "bin/", folder+"/",
+	).Replace(strings.Join(commands, "\n"))
 	cmd := exec.CommandContext(ctx, "bash", "-c", "set -e\n"+script)
 	cmd.Dir = ".."
-	cmd.Env = append(os.Environ(), "VERBATIM_ADDR="+api, "VERBATIM_DATABASE=sqlite:"+filepath.Join(t.TempDir(), "data"))
+	cmd.Env = append(os.Environ(), "VERBATIM_ADDR="+api, "VERBATIM_DATABASE=sqlite:"+filepath.Join(folder, "data"))
 	// A group of its own, so that what it starts in the background ends with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
@@ -64,9 +82,7 @@ func TestQuickStart(t *testing.T) {
 			t.Errorf("the README shows\n%s\nwhich is not in\n%s", want, got)
 		}
 	}
-	if bodies := strings.Count(string(shown), `{"position":`); bodies != 2 {
-		t.Errorf("rebuild printed %d bodies:\n%s", bodies, shown)
-	}
+	return string(shown)
 }
 
 // freeAddr returns an address of this machine that nobody listened on just now.
