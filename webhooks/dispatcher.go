@@ -39,6 +39,9 @@ const (
 	// DefaultConcurrency: an attempt waits for its receiver nearly all the time,
 	// so that the bound is memory, a body and a connection each, not processors.
 	DefaultConcurrency = 128
+	// DefaultSpare is for so many endpoints that hang at once: a breaker leaves
+	// each of them one attempt, which must not be the only one of somebody else.
+	DefaultSpare = 3 * DefaultConcurrency
 	// DefaultPerEndpoint is more than most receivers serve at a time, and small
 	// enough that one endpoint with a thousand lanes is not an attack.
 	DefaultPerEndpoint = 16
@@ -96,6 +99,10 @@ type Config struct {
 	// Concurrency is how many attempts may be under way at a time, those among
 	// them whose outcome is not yet on record. Defaults to DefaultConcurrency.
 	Concurrency int
+	// Spare is how many more there may be for endpoints that have none under way,
+	// one for each. Defaults to DefaultSpare, or to none beside a Concurrency that
+	// is set.
+	Spare int
 	// PerEndpoint is how many of them may be at one endpoint, those not counted
 	// whose outcome is known. Where many are under way an endpoint gets fewer, so
 	// that some that hang do not hold back the others. Defaults to
@@ -149,7 +156,10 @@ func (c Config) withDefaults() Config {
 			*to = value
 		}
 	}
-	fill(&c.Concurrency, DefaultConcurrency)
+	if c.Concurrency <= 0 {
+		c.Concurrency = DefaultConcurrency
+		fill(&c.Spare, DefaultSpare)
+	}
 	fill(&c.PerEndpoint, DefaultPerEndpoint)
 	fill(&c.LaneDepth, DefaultLaneDepth)
 	fill(&c.MaxLanes, DefaultMaxLanes)
@@ -525,7 +535,7 @@ func describe(d *Delivery) []any {
 // go.
 func (d *Dispatcher) start(ctx context.Context, now time.Time) (started bool) {
 	// passed counts the outlets in a row that could not take another one.
-	for passed := 0; passed < len(d.turn) && d.busy < d.cfg.Concurrency && !d.stopping; {
+	for passed := 0; passed < len(d.turn) && d.busy < d.cfg.Concurrency+d.cfg.Spare && !d.stopping; {
 		o := d.turn[0]
 		d.turn = d.turn[1:]
 		if len(o.ready) == 0 {
@@ -570,7 +580,8 @@ func (o *outlet) take() *lane {
 
 // share is how many attempts an endpoint may have under way just now: at most
 // half as many as are free. N endpoints that hang then hold about N/(N+2) of the
-// whole, and there is something left for the next one, which always gets one.
+// whole, and there is something left for the next one, which always gets one, if
+// need be of what is to spare.
 func (d *Dispatcher) share(o *outlet) int {
 	if o.busy == 0 || o.health.Broken() {
 		return 1
