@@ -497,6 +497,7 @@ func reserved(name string) bool {
 	switch lower := strings.ToLower(name); lower {
 	case "host", "content-type", "content-length", "content-encoding", "user-agent", "accept", "accept-encoding",
 		"transfer-encoding", "connection", "keep-alive", "expect", "te", "trailer", "upgrade", "http2-settings",
+		"traceparent", "tracestate", // which lead back to the command
 		"x-idempotency-key": // with which the sender marks what may be sent twice
 		return true
 	default:

@@ -356,7 +356,7 @@ func TestReservedHeaders(t *testing.T) {
 	t.Parallel()
 	for _, name := range []string{
 		"host", "content-type", "content-length", "content-encoding", "user-agent", "accept", "accept-encoding",
-		"transfer-encoding", "connection", "keep-alive", "expect", "te", "trailer", "upgrade", "http2-settings",
+		"transfer-encoding", "connection", "keep-alive", "expect", "te", "trailer", "upgrade", "http2-settings", "traceparent", "tracestate",
 		"proxy-authorization", "proxy-connection", "webhook-id", "webhook-anything", "x-chatwoot-signature", "x-idempotency-key",
 	} {
 		for _, name := range []string{name, strings.ToUpper(name), http.CanonicalHeaderKey(name)} {

@@ -117,7 +117,7 @@ func (*Dialect) AppendBody(dst []byte, e *webhooks.PublicEvent) ([]byte, error) 
 	m := e.DecodeMetadata()
 	dst = appendSome(dst, `,"correlationid":`, m.Correlation)
 	dst = appendSome(dst, `,"causationid":`, m.Causation)
-	if isTraceparent(m.Trace) {
+	if eventstore.ValidTrace(m.Trace) {
 		dst = appendSome(dst, `,"traceparent":`, m.Trace)
 	}
 	dst = append(dst, `,"data":`...)
@@ -178,18 +178,4 @@ func isString(s string) bool {
 		control := r < ' ' || r >= 0x7f && r <= 0x9f
 		return control || r&lastTwo == lastTwo || r >= 0xfdd0 && r <= 0xfdef
 	})
-}
-
-// isTraceparent reports whether s is a traceparent (W3C Trace Context, 3.2.2).
-func isTraceparent(s string) bool {
-	const form = "00-00000000000000000000000000000000-0000000000000000-00"
-	if len(s) != len(form) {
-		return false
-	}
-	for i := range len(s) {
-		if hex := s[i] >= '0' && s[i] <= '9' || s[i] >= 'a' && s[i] <= 'f'; hex != (form[i] == '0') || !hex && s[i] != '-' {
-			return false
-		}
-	}
-	return true
 }
