@@ -41,6 +41,7 @@ func number(name string, otherwise uint64) uint64 {
 //   - every event was delivered to each endpoint, or parked with its reason;
 //   - of a conversation nothing was sent before what comes before it was done
 //     with, nor again once something behind it was sent;
+//   - what was given up is told on the stream of its endpoint, once;
 //   - each delivery had one webhook-id and one body over all of its attempts;
 //   - attempts are numbered from one without a gap.
 //
@@ -213,7 +214,8 @@ type loggedEvent struct {
 	ID, Stream, Type  string
 	Position, Version int64
 	Data              struct {
-		MessageID string `json:"message_id"`
+		MessageID  string `json:"message_id"`
+		DeliveryID string `json:"delivery_id"`
 	}
 }
 
@@ -327,7 +329,13 @@ func (c *crashes) checkRecord(r *frailReceiver, logged []loggedEvent) {
 		c.t.Fatal(err)
 	}
 	defer db.Close()
-	rows, err := db.QueryContext(c.t.Context(), `SELECT webhook_id, state, reason, attempts,
+	told := make(map[string]int) // of what was given up, by delivery
+	for i := range logged {
+		if logged[i].Type == "endpoint.exhausted" {
+			told[logged[i].Data.DeliveryID]++
+		}
+	}
+	rows, err := db.QueryContext(c.t.Context(), `SELECT id, webhook_id, state, reason, attempts,
 			(SELECT count(*) FROM attempts WHERE delivery = id), (SELECT ifnull(max(number), 0) FROM attempts WHERE delivery = id),
 			(SELECT count(*) FROM attempts WHERE delivery = id AND status > 0)
 		FROM deliveries WHERE endpoint = ?`, r.endpoint)
@@ -337,9 +345,9 @@ func (c *crashes) checkRecord(r *frailReceiver, logged []loggedEvent) {
 	defer rows.Close()
 	n := 0
 	for ; rows.Next(); n++ {
-		var id, state, reason string
+		var delivery, id, state, reason string
 		var attempts, onRecord, last, answered int
-		if err := rows.Scan(&id, &state, &reason, &attempts, &onRecord, &last, &answered); err != nil {
+		if err := rows.Scan(&delivery, &id, &state, &reason, &attempts, &onRecord, &last, &answered); err != nil {
 			c.t.Fatal(err)
 		}
 		c.attempts += onRecord
@@ -353,6 +361,9 @@ func (c *crashes) checkRecord(r *frailReceiver, logged []loggedEvent) {
 		case state == "delivered" && taken[id]:
 		case state == "parked" && reason == "exhausted" && r.refuses(id) && attempts == 1+r.retries && !taken[id]:
 			c.parked++
+			if told[delivery] != 1 {
+				c.t.Errorf("%s: that %s was given up stands %d times in the log", r.name, delivery, told[delivery])
+			}
 		default:
 			c.t.Errorf("%s: %s is %s (%s) after %d attempts; taken: %t", r.name, id, state, reason, attempts, taken[id])
 		}

@@ -110,6 +110,7 @@ type Report struct {
 	Delivery Delivery // as it is after the attempt
 	Attempt  Attempt
 	Health   Health // of the endpoint after it
+	Notices  []Notice
 }
 
 // A Lane is deliveries to one endpoint that go first in, first out.
@@ -147,7 +148,8 @@ type Queue interface {
 	// it is pending: one that was cancelled under way gets its attempt on record
 	// and stays cancelled. A report changes no delivery if that is not there, or
 	// if an attempt with its number is on record: a Record of which nobody knows
-	// whether it was committed is made again.
+	// whether it was committed is made again. Its Notices are kept with it, each
+	// once; see NoticeKeeper.
 	Record(ctx context.Context, reports []Report) error
 	// Target returns where and how to send to an endpoint: ErrNoTarget if it
 	// was deleted or never was.

@@ -236,7 +236,6 @@ type flight struct {
 	aborted bool          // by us: it says nothing about the receiver
 	end     func(Outcome) // to be told of the outcome; may be nil
 	report  Report        // once decided
-	notices []Notice      // for after it is on record
 }
 
 // NewDispatcher returns a dispatcher of what is pending in queue. The clock
@@ -469,7 +468,7 @@ func (d *Dispatcher) decide(f *flight) {
 	notice := Notice{EndpointID: o.id, Account: f.delivery.Account, At: f.ended, Delivery: &f.report.Delivery, Outcome: f.outcome}
 	tell := func(kind NoticeKind) {
 		notice.Kind = kind
-		f.notices = append(f.notices, notice)
+		f.report.Notices = append(f.report.Notices, notice)
 	}
 	if next.Reason == ReasonExhausted || next.Reason == ReasonTooLarge {
 		tell(NoticeExhausted)
@@ -510,7 +509,7 @@ func (d *Dispatcher) conclude(f *flight) {
 // tell tells what an attempt meant for its endpoint. One that is to be disabled
 // sleeps from here on.
 func (d *Dispatcher) tell(f *flight) {
-	for _, n := range f.notices {
+	for _, n := range f.report.Notices {
 		d.cfg.Notice(n)
 		switch {
 		case n.Kind.Disables():

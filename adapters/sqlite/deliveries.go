@@ -87,6 +87,9 @@ func (s *Store) Record(ctx context.Context, reports []webhooks.Report) error {
 			if err := record(t, &reports[i]); err != nil {
 				return err
 			}
+			if err := keepNotices(t, &reports[i]); err != nil {
+				return err
+			}
 		}
 		return recordHealth(t, reports)
 	})

@@ -111,7 +111,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
 			Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
 		})
-	a.notary = newNotary(endpoints, func(id string) { a.dispatcher.Wake(id) }, log)
+	a.notary = newNotary(endpoints, a.store, func(id string) { a.dispatcher.Wake(id) }, log)
 	transcripts := projections.NewTranscripts(a.store, codec, dialects, cfg.HistoryMemory)
 	a.dispatcher = webhooks.NewDispatcher(failAfterRecord(a.store), transcripts,
 		failAfterSend(httpsender.New(httpsender.Config{Egress: cfg.egress})), time.Now,

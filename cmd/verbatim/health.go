@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// maxNotices bounds the notices that wait for the log, but for those that
-	// disable an endpoint. One comes of ten attempts or more, so that they are some
-	// seconds of the worst day, at a few hundred bytes each.
+	// maxNotices bounds the notices that wait in memory for the log, at a few
+	// hundred bytes each. One comes of ten attempts or more, so that they are some
+	// seconds of the worst day; those behind them are read when these are said.
 	maxNotices = 4096
 	// noticePause is how long a log that took nothing is left alone.
 	noticePause = time.Second
@@ -33,66 +33,68 @@ const (
 
 // A notary has the endpoints' own streams say what the dispatcher tells of them,
 // in order. It is the wire between the two: what is told is for the dispatcher to
-// decide, and what follows from it for the domain. A notice that an endpoint is to
-// be disabled waits until the log has taken or refused it. Of the others some may
-// be lost, with a word to the operator, and with a crash all that wait: what they
-// tell of stands with the deliveries.
+// decide, and what follows from it for the domain. Notices are kept with the
+// attempts that told them, so that a crash loses none, until the log has taken or
+// refused them; the key of each is the command's, so that none is said twice.
 type notary struct {
-	// execute reports whether anything came of a command.
-	execute func(ctx context.Context, account, endpointID string, c endpoint.Command) (changed bool, err error)
+	// execute reports whether anything came of a command, once for each key.
+	execute func(ctx context.Context, one *noted) (changed bool, err error)
+	kept    webhooks.NoticeKeeper
 	wake    func(endpointID string) // the dispatcher, which let the endpoint sleep
 	log     *slog.Logger
 	pause   time.Duration
 
 	ring chan struct{}
 
-	mu        sync.Mutex
-	waiting   []noted         // in order; the first is being said
-	disabling map[string]bool // endpoints that one of them disables
-	dropped   int
+	mu      sync.Mutex
+	waiting []noted // in order; the first is being said
+	more    bool    // may be kept than wait
+	passed  bool    // a notice that was told since it was last looked which are kept
 }
 
 // noted is a notice that waits for the log.
 type noted struct {
+	key                 string
 	account, endpointID string
 	kind                webhooks.NoticeKind
 	command             endpoint.Command
 }
 
 func newNotary(
-	endpoints *eventstore.Aggregates[endpoint.State, endpoint.Command, endpoint.Event], wake func(string), log *slog.Logger,
+	endpoints *eventstore.Aggregates[endpoint.State, endpoint.Command, endpoint.Event], kept webhooks.NoticeKeeper,
+	wake func(string), log *slog.Logger,
 ) *notary {
 	return &notary{
-		execute: func(ctx context.Context, account, id string, c endpoint.Command) (bool, error) {
+		execute: func(ctx context.Context, one *noted) (bool, error) {
 			done, err := endpoints.Execute(ctx, eventstore.Order[endpoint.State, endpoint.Command]{
-				Account: account, ID: id, Command: c, Metadata: eventstore.Metadata{Actor: deliveriesActor},
+				Account: one.account, ID: one.endpointID, Command: one.command,
+				Key:      &eventstore.Key{Name: "notice/" + one.key, Fingerprint: eventstore.Digest([]byte(one.key))},
+				Metadata: eventstore.Metadata{Actor: deliveriesActor},
 			})
 			return len(done.Events) > 0, err
 		},
-		wake: wake, log: log, pause: noticePause, ring: make(chan struct{}, 1), disabling: make(map[string]bool),
+		kept: kept, wake: wake, log: log, pause: noticePause, ring: make(chan struct{}, 1),
+		more: true, // what an earlier run of the program has left
 	}
 }
 
-// notice takes a notice. It never waits.
+// notice takes a notice that is kept. It never waits.
 func (n *notary) notice(one webhooks.Notice) {
-	disables := one.Kind.Disables()
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	switch {
-	case disables && n.disabling[one.EndpointID]:
-		return // it will be, and why is said already
-	case !disables && len(n.waiting)-len(n.disabling) >= maxNotices:
-		n.dropped++
-		return
+	if n.more || len(n.waiting) >= maxNotices {
+		n.more, n.passed = true, true // it is read in its turn
+	} else {
+		n.waiting = append(n.waiting, notedOf(&one))
 	}
-	if disables {
-		n.disabling[one.EndpointID] = true
-	}
-	n.waiting = append(n.waiting, noted{one.Account, one.EndpointID, one.Kind, commandOf(&one)})
 	select {
 	case n.ring <- struct{}{}:
 	default:
 	}
+}
+
+func notedOf(one *webhooks.Notice) noted {
+	return noted{one.Key(), one.Account, one.EndpointID, one.Kind, commandOf(one)}
 }
 
 // run says what it is told until ctx is done, and then what is left.
@@ -114,37 +116,42 @@ func (n *notary) run(ctx context.Context) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if left := len(n.waiting); left > 0 {
-		n.log.Error("what became of endpoints is not in the log; those to be disabled will be tried once more", "notices", left)
+		n.log.Warn("what became of endpoints is not in the log yet; it will be said with the next start", "notices", left)
 	}
 }
 
 // say has the first of the notices said, and reports whether there was one. One
-// that is interrupted stays the first.
+// that is interrupted stays the first; one that the log does not take for long
+// lets the others go before it.
 func (n *notary) say(ctx context.Context) bool {
-	one, ok := n.first()
+	one, ok := n.first(ctx)
 	if !ok {
 		return false
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for try := 1; ctx.Err() == nil; try++ {
-		changed, err := n.execute(ctx, one.account, one.endpointID, one.command)
+		changed, err := n.execute(ctx, &one)
+		refused := err != nil && isRefusal(err)
+		if refused {
+			n.log.Info("a notice was refused", "endpoint", one.endpointID, "notice", one.kind, "reason", err.Error())
+		}
+		if err == nil || refused {
+			if err = n.kept.Said(context.WithoutCancel(ctx), one.key); err == nil {
+				n.done(false)
+				if one.kind.Disables() && !changed {
+					n.wake(one.endpointID) // nobody else will
+				}
+				return true
+			}
+		}
 		switch {
-		case err == nil || isRefusal(err):
-			n.done()
-			if err != nil {
-				n.log.Info("a notice was refused", "endpoint", one.endpointID, "notice", one.kind, "reason", err.Error())
-			}
-			if one.kind.Disables() && !changed {
-				n.wake(one.endpointID) // nobody else will
-			}
-			return true
 		case ctx.Err() != nil:
 			return true
 		case try == 1:
 			n.log.Warn("what became of an endpoint cannot be written; trying again", "endpoint", one.endpointID, "notice", one.kind, "error", err)
 		case try == noticeTries:
-			n.putOff(&one, err)
+			n.done(true)
 			return true
 		}
 		timer.Reset(n.pause)
@@ -156,13 +163,28 @@ func (n *notary) say(ctx context.Context) bool {
 	return true
 }
 
-// first returns the notice to say next, and tells how many found no room since.
-func (n *notary) first() (noted, bool) {
+// first returns the notice to say next. Where none waits it looks for those that
+// are kept.
+func (n *notary) first(ctx context.Context) (noted, bool) {
+	n.mu.Lock()
+	look := len(n.waiting) == 0 && n.more
+	n.passed = n.passed && !look
+	n.mu.Unlock()
+	var kept []webhooks.Notice
+	if look {
+		var err error
+		if kept, err = n.kept.Notices(ctx, maxNotices); err != nil {
+			n.log.Error("what became of endpoints cannot be read; it will be with the next notice", "error", err)
+			return noted{}, false
+		}
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.dropped > 0 {
-		n.log.Error("more became of endpoints than could be written; their streams do not say all of it", "notices", n.dropped)
-		n.dropped = 0
+	if look {
+		for i := range kept {
+			n.waiting = append(n.waiting, notedOf(&kept[i]))
+		}
+		n.more = n.passed || len(kept) == maxNotices
 	}
 	if len(n.waiting) == 0 {
 		return noted{}, false
@@ -170,31 +192,14 @@ func (n *notary) first() (noted, bool) {
 	return n.waiting[0], true
 }
 
-// done takes the first notice away.
-func (n *notary) done() {
+// done takes the first notice away; if it is put off, until those behind it are
+// said.
+func (n *notary) done(putOff bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.waiting[0].kind.Disables() {
-		delete(n.disabling, n.waiting[0].endpointID)
-	}
 	n.waiting[0] = noted{}
 	n.waiting = n.waiting[1:]
-}
-
-// putOff lets the others go before the first notice, if that disables its
-// endpoint, and else gives it up.
-func (n *notary) putOff(one *noted, err error) {
-	n.done()
-	if !one.kind.Disables() {
-		n.log.Error("what became of an endpoint was not written", "endpoint", one.endpointID, "notice", one.kind, "error", err)
-		return
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if !n.disabling[one.endpointID] {
-		n.disabling[one.endpointID] = true
-		n.waiting = append(n.waiting, *one)
-	}
+	n.more = n.more || putOff
 }
 
 // isRefusal reports whether a command will never be taken.

@@ -18,6 +18,7 @@ import (
 	"verbatim/eventstore"
 	"verbatim/eventstore/eventstoretest"
 	"verbatim/webhooks"
+	"verbatim/webhooks/webhookstest"
 )
 
 var errFull = errors.New("the disk is full")
@@ -27,6 +28,8 @@ type desk struct {
 	*notary
 
 	mu    sync.Mutex
+	queue *webhookstest.Queue // what is kept
+	told  int
 	said  []string // "endpoint Command"
 	woken []string
 	tries int
@@ -36,10 +39,11 @@ type desk struct {
 }
 
 func newDesk() *desk {
-	d := &desk{}
-	d.notary = newNotary(nil, func(id string) { d.woken = append(d.woken, id) }, slog.New(slog.NewTextHandler(&d.log, nil)))
+	d := &desk{queue: webhookstest.NewQueue()}
+	d.notary = newNotary(nil, d.queue, func(id string) { d.woken = append(d.woken, id) }, slog.New(slog.NewTextHandler(&d.log, nil)))
 	d.pause = 0
-	d.execute = func(_ context.Context, account, id string, c endpoint.Command) (bool, error) {
+	d.execute = func(_ context.Context, one *noted) (bool, error) {
+		account, id, c := one.account, one.endpointID, one.command
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.tries++
@@ -57,10 +61,26 @@ func newDesk() *desk {
 	return d
 }
 
+// tell has notices kept and told, as the dispatcher does.
 func tell(d *desk, id string, kinds ...webhooks.NoticeKind) {
 	for _, kind := range kinds {
-		d.notice(webhooks.Notice{EndpointID: id, Account: "acme", Kind: kind, Delivery: &webhooks.Delivery{ID: "dlv_" + id}})
+		d.told++
+		one := webhooks.Notice{
+			EndpointID: id, Account: "acme", Kind: kind, Delivery: &webhooks.Delivery{ID: "dlv_" + id, Attempts: d.told},
+		}
+		_ = d.queue.Record(context.Background(), []webhooks.Report{{Notices: []webhooks.Notice{one}}}) // it is in memory
+		d.notice(one)
 	}
+}
+
+// left returns what is kept still.
+func (d *desk) left(t *testing.T) int {
+	t.Helper()
+	kept, err := d.queue.Notices(t.Context(), 1_000_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(kept)
 }
 
 // sayAll has everything said that waits.
@@ -88,8 +108,8 @@ func TestNoticesAreSaidInOrder(t *testing.T) {
 	tell(d, "a", webhooks.NoticeRecovered, webhooks.NoticeHopeless)
 	d.sayAll(t)
 	d.check(t, nil, "a endpoint.NoteFailing", "a endpoint.NoteExhausted", "b endpoint.Disable", "a endpoint.NoteRecovered", "a endpoint.Disable")
-	if len(d.disabling) > 0 || len(d.waiting) > 0 {
-		t.Errorf("there wait %v, %v", d.waiting, d.disabling)
+	if n := d.left(t); n > 0 || len(d.waiting) > 0 {
+		t.Errorf("there wait %v, and %d are kept", d.waiting, n)
 	}
 	tell(d, "b", webhooks.NoticeGone) // it was enabled, and is gone again
 	d.sayAll(t)
@@ -98,34 +118,92 @@ func TestNoticesAreSaidInOrder(t *testing.T) {
 	}
 }
 
-// An endpoint is disabled once, however often that is told, and whatever else is
-// told in a flood; of the flood some is lost, and the operator hears of it.
+// Of a flood some wait in memory, and none is lost.
 func TestAFloodOfNotices(t *testing.T) {
 	t.Parallel()
 	d := newDesk()
-	for i := range 2 * maxNotices {
-		tell(d, "a", webhooks.NoticeExhausted)
-		tell(d, fmt.Sprint("gone", i%7), webhooks.NoticeGone)
+	d.sayAll(t) // what was kept before: nothing
+	var want []string
+	for i := range maxNotices + 100 {
+		id := fmt.Sprint(i)
+		tell(d, id, webhooks.NoticeExhausted)
+		want = append(want, id+" endpoint.NoteExhausted")
 	}
-	if n := len(d.waiting); n != maxNotices+7 {
+	if n := len(d.waiting); n != maxNotices {
 		t.Errorf("%d wait", n)
 	}
 	d.sayAll(t)
-	count := map[string]int{}
-	for _, said := range d.said {
-		count[said]++
+	d.check(t, nil, want...)
+	if n := d.left(t); n > 0 {
+		t.Errorf("%d are kept", n)
 	}
-	for i := range 7 {
-		if n := count[fmt.Sprintf("gone%d endpoint.Disable", i)]; n != 1 {
-			t.Errorf("gone%d was disabled %d times", i, n)
+}
+
+// What an earlier run of the program has kept is said by the next one, once: even
+// if it had been said, and only that was not yet kept.
+func TestNoticesOutliveACrash(t *testing.T) {
+	t.Parallel()
+	log := eventstoretest.NewMemory()
+	endpoints := eventstore.NewAggregates(log, eventstore.Catalogue(), time.Now,
+		eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
+			Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
+		})
+	const id = "01931b3e-7c1f-7d2a-9d5e-0a6f3c2b1a01"
+	_, err := endpoints.Execute(t.Context(), eventstore.Order[endpoint.State, endpoint.Command]{
+		Account: "acme", ID: id, Command: endpoint.Register{Settings: endpoint.Settings{URL: "https://example.com/", Dialect: "verbatim@1"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept := &forgetful{Queue: webhookstest.NewQueue()}
+	for i := range 3 {
+		one := webhooks.Notice{
+			EndpointID: id, Account: "acme", Kind: webhooks.NoticeExhausted,
+			Delivery: &webhooks.Delivery{ID: fmt.Sprint("dlv_", i), Stream: "conversation-1", Attempts: 12, Reason: webhooks.ReasonExhausted},
+		}
+		if err := kept.Record(t.Context(), []webhooks.Report{{Notices: []webhooks.Notice{one}}}); err != nil {
+			t.Fatal(err)
 		}
 	}
-	if n := count["a endpoint.NoteExhausted"]; n != maxNotices {
-		t.Errorf("%d were said", n)
+	for run := range 3 {
+		ctx, crash := context.WithCancel(t.Context())
+		kept.crash = func() bool {
+			if run < 2 {
+				crash()
+			}
+			return run < 2
+		}
+		n := newNotary(endpoints, kept, func(string) {}, slog.New(slog.DiscardHandler))
+		for more := true; more && ctx.Err() == nil; {
+			more = n.say(ctx)
+		}
+		crash()
 	}
-	if log := d.log.String(); strings.Count(log, "level=ERROR") != 1 || !strings.Contains(log, fmt.Sprint("notices=", maxNotices)) {
-		t.Errorf("the log says %s", log)
+	var told []string
+	for r, err := range log.ReadStream(t.Context(), eventstore.StreamName("endpoint", id), 1) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		told = append(told, string(r.Data[:len(`{"delivery_id":"dlv_0"`)]))
 	}
+	want := []string{`{"delivery_id":"dlv_0"`, `{"delivery_id":"dlv_1"`, `{"delivery_id":"dlv_2"`}
+	if diff := cmp.Diff(want, told); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// forgetful is a keeper that goes down when it is told that something was said.
+type forgetful struct {
+	*webhookstest.Queue
+
+	crash func() bool
+}
+
+func (f *forgetful) Said(ctx context.Context, key string) error {
+	if f.crash() {
+		return ctx.Err()
+	}
+	return f.Queue.Said(context.WithoutCancel(ctx), key)
 }
 
 // The dispatcher lets an endpoint sleep that is to be disabled. If it stays as it
@@ -185,9 +263,9 @@ func TestAStreamThatTakesNothing(t *testing.T) {
 	tell(d, "stuck", webhooks.NoticeFailing, webhooks.NoticeGone)
 	tell(d, "a", webhooks.NoticeGone)
 	d.sayAll(t)
-	d.check(t, nil, "a endpoint.Disable", "stuck endpoint.Disable")
-	if log := d.log.String(); strings.Count(log, "was not written") != 1 {
-		t.Errorf("the log says %s", log)
+	d.check(t, nil, "a endpoint.Disable", "stuck endpoint.NoteFailing", "stuck endpoint.Disable")
+	if n := d.left(t); n > 0 {
+		t.Errorf("%d are kept", n)
 	}
 }
 
@@ -228,9 +306,9 @@ func TestRunWaitsForNotices(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	said := make(chan struct{})
 	execute := d.execute
-	d.execute = func(ctx context.Context, account, id string, c endpoint.Command) (bool, error) {
+	d.execute = func(ctx context.Context, one *noted) (bool, error) {
 		defer func() { said <- struct{}{} }()
-		return execute(ctx, account, id, c)
+		return execute(ctx, one)
 	}
 	var done sync.WaitGroup
 	done.Go(func() { d.run(ctx) })
@@ -263,10 +341,12 @@ func TestNoticesOnTheStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	var woken []string
-	n := newNotary(endpoints, func(id string) { woken = append(woken, id) }, slog.New(slog.DiscardHandler))
+	kept := webhookstest.NewQueue()
+	n := newNotary(endpoints, kept, func(id string) { woken = append(woken, id) }, slog.New(slog.DiscardHandler))
 	said := "<html>whsec_secret</html>"
 	down := webhooks.Outcome{Status: 503, Detail: said}
-	for _, one := range []webhooks.Notice{
+	n.say(t.Context()) // nothing is kept from before
+	for i, one := range []webhooks.Notice{
 		{Kind: webhooks.NoticeFailing, Since: at, Outcome: down},
 		{Kind: webhooks.NoticeExhausted, Outcome: webhooks.Outcome{Fault: webhooks.TimedOut, Detail: said}, Delivery: &webhooks.Delivery{
 			ID: "dlv_1", Name: "conversation.created", Stream: "conversation-1", Attempts: 12, Reason: webhooks.ReasonExhausted,
@@ -276,6 +356,9 @@ func TestNoticesOnTheStream(t *testing.T) {
 		{Kind: webhooks.NoticeHopeless, Since: at, Outcome: down},
 	} {
 		one.EndpointID, one.Account = id, "acme"
+		if one.Delivery == nil {
+			one.Delivery = &webhooks.Delivery{ID: fmt.Sprint("dlv_of_", i)}
+		}
 		n.notice(one)
 		n.say(t.Context())
 	}

@@ -19,6 +19,7 @@ import (
 // A Subject is a queue, and what a test needs to fill it and to look into it.
 type Subject interface {
 	webhooks.Queue
+	webhooks.NoticeKeeper
 	// Plan adds pending deliveries, as the plan does. It is not called twice for
 	// one id.
 	Plan(ctx context.Context, ds []webhooks.Delivery) error
@@ -49,6 +50,7 @@ type Queue struct {
 	targets    map[string]webhooks.Target
 	health     map[string]webhooks.Health
 	pending    map[webhooks.Lane][]string // ids in order
+	notices    []webhooks.Notice
 }
 
 var _ Subject = (*Queue)(nil)
@@ -101,6 +103,27 @@ func (q *Queue) Next(ctx context.Context, lane webhooks.Lane, limit int) ([]webh
 	return ds, nil
 }
 
+// Notices returns the oldest notices that are kept.
+func (q *Queue) Notices(ctx context.Context, limit int) ([]webhooks.Notice, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return slices.Clone(q.notices[:min(limit, len(q.notices))]), ctx.Err()
+}
+
+// Said forgets a notice.
+func (q *Queue) Said(ctx context.Context, key string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if i := q.noticed(key); i >= 0 {
+		q.notices = slices.Delete(q.notices, i, i+1)
+	}
+	return ctx.Err()
+}
+
+func (q *Queue) noticed(key string) int {
+	return slices.IndexFunc(q.notices, func(n webhooks.Notice) bool { return n.Key() == key })
+}
+
 // Record commits attempts and the states they lead to.
 func (q *Queue) Record(ctx context.Context, reports []webhooks.Report) error {
 	if err := ctx.Err(); err != nil {
@@ -109,6 +132,11 @@ func (q *Queue) Record(ctx context.Context, reports []webhooks.Report) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, r := range reports {
+		for _, n := range r.Notices {
+			if q.noticed(n.Key()) < 0 {
+				q.notices = append(q.notices, n.Kept())
+			}
+		}
 		if r.Attempt.Number > 0 {
 			q.health[r.Delivery.EndpointID] = r.Health
 		}

@@ -34,6 +34,7 @@ func QueueSuite(t *testing.T, open func(t *testing.T) Subject) {
 		{"an attempt is on record with the state it led to", testRecord},
 		{"a report that is made twice counts once", testRecordTwice},
 		{"a report of what has ended is on record and changes no more", testRecordEnded},
+		{"what an attempt tells of its endpoint is kept until it was said", testNotices},
 		{"a cancelled delivery has no attempt", testCancel},
 		{"a redelivery is due at once, in its place, with a whole schedule", testRedeliver},
 		{"what is cancelled by hand has ended", testCancelByHand},
@@ -328,6 +329,40 @@ func testRecordEnded(t *testing.T, q Subject) {
 	equal(t, "a", delivery(t, q, a.ID), want)
 	equal(t, "attempts", attempts(t, q, a.ID), []webhooks.Attempt{done.Attempt, late.Attempt})
 	equal(t, "heads", heads(t, q, webhooks.Lane{}, 10), []webhooks.Delivery(nil))
+}
+
+func testNotices(t *testing.T, q Subject) {
+	t.Helper()
+	a := Planned(Endpoint(1), Stream(1), 1, 1, "a")
+	plan(t, q, a)
+	r := reportOf(a, webhooks.Outcome{Status: 500, Detail: "whoever it was about"}, Day())
+	for _, kind := range []webhooks.NoticeKind{webhooks.NoticeFailing, webhooks.NoticeExhausted} {
+		r.Notices = append(r.Notices, webhooks.Notice{
+			EndpointID: a.EndpointID, Account: a.Account, Kind: kind, At: Day(), Since: Day().Add(-time.Hour),
+			Delivery: &r.Delivery, Outcome: r.Attempt.Outcome,
+		})
+	}
+	record(t, q, r)
+	record(t, q, r) // as if nobody knew whether it was committed
+	notices := func(limit int) []webhooks.Notice {
+		ns, err := q.Notices(t.Context(), limit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ns
+	}
+	want := []webhooks.Notice{r.Notices[0].Kept(), r.Notices[1].Kept()}
+	if want[0].Outcome.Detail != "" {
+		t.Fatalf("kept %+v", want[0])
+	}
+	equal(t, "notices", notices(10), want)
+	equal(t, "the oldest", notices(1), want[:1])
+	for _, key := range []string{r.Notices[0].Key(), r.Notices[0].Key(), "nobody's"} {
+		if err := q.Said(t.Context(), key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, "what is left", notices(10), want[1:])
 }
 
 func testCancel(t *testing.T, q Subject) {
