@@ -129,9 +129,12 @@ func (h *house) listen(path string, options ...option) *listener {
 // next returns the ids of the next n events.
 func (l *listener) next(n int) (ids []string) {
 	l.t.Helper()
-	for range n {
+	for len(ids) < n {
 		select {
 		case e := <-l.events:
+			if e.event == "heartbeat" {
+				continue // a slow machine
+			}
 			r, err := eventstore.ParseLine([]byte(e.data))
 			if err != nil || fmt.Sprint(r.Position) != e.id || r.Type != e.event {
 				l.t.Fatalf("%+v: %v", e, err)
@@ -149,7 +152,9 @@ func (l *listener) quiet() {
 	l.t.Helper()
 	select {
 	case e := <-l.events:
-		l.t.Fatalf("one event more: %+v", e)
+		if e.event != "heartbeat" {
+			l.t.Fatalf("one event more: %+v", e)
+		}
 	default:
 	}
 }
