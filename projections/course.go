@@ -20,11 +20,13 @@ var ErrNoEndpoint = errors.New("there is no such endpoint")
 // is owed as it was registered.
 //
 // One goroutine at a time uses a Course. It knows the endpoint as it was when
-// the course was made.
+// the course was made, and what it was asked about the endpoint since.
 type Course struct {
 	plan   Plan // of the one endpoint
 	stream string
+	row    EndpointRow // as far as it is known
 	steps  []step
+	asNow  bool
 	now    int // index into steps, -1 before the first use
 	rows   Rows
 }
@@ -44,23 +46,8 @@ func NewCourse(
 		plan:   Plan{log: log, codec: codec, dialects: dialects, origins: newOrigins(log, codec)},
 		stream: eventstore.StreamName("endpoint", endpointID), now: -1,
 	}
-	var row EndpointRow
-	for r, err := range log.ReadStream(ctx, c.stream, 0) {
-		if err != nil {
-			return nil, err
-		}
-		event, err := codec.Decode(&r)
-		if err != nil {
-			return nil, err
-		}
-		e, ok := event.(endpoint.Event)
-		if !ok {
-			return nil, fmt.Errorf("position %d: %s does not belong here", r.Position, r.Type)
-		}
-		row = row.Evolve(webhooks.Fact{Recorded: &r, Event: event}, e)
-		if !isNote(e) {
-			c.steps = append(c.steps, step{r.Position, row})
-		}
+	if err := c.refresh(ctx); err != nil {
+		return nil, err
 	}
 	if len(c.steps) == 0 {
 		return nil, fmt.Errorf("%w: %s", ErrNoEndpoint, endpointID)
@@ -68,15 +55,42 @@ func NewCourse(
 	return c, nil
 }
 
-// Endpoint returns the endpoint as it was when the course was made.
+// refresh takes in what has become of the endpoint since.
+func (c *Course) refresh(ctx context.Context) error {
+	for r, err := range c.plan.log.ReadStream(ctx, c.stream, c.row.Version) {
+		if err != nil {
+			return err
+		}
+		event, err := c.plan.codec.Decode(&r)
+		if err != nil {
+			return err
+		}
+		e, ok := event.(endpoint.Event)
+		if !ok {
+			return fmt.Errorf("position %d: %s does not belong here", r.Position, r.Type)
+		}
+		c.take(webhooks.Fact{Recorded: &r, Event: event}, e)
+	}
+	return nil
+}
+
+// take takes what is known of the endpoint on by its next event.
+func (c *Course) take(f webhooks.Fact, e endpoint.Event) {
+	if c.row = c.row.Evolve(f, e); !isNote(e) {
+		c.steps = append(c.steps, step{f.Position, c.row})
+	}
+}
+
+// Endpoint returns the endpoint as far as it is known.
 func (c *Course) Endpoint() EndpointRow { return c.steps[len(c.steps)-1].row }
 
 // AsNow makes the settings that the endpoint has now count for all times.
-func (c *Course) AsNow() { c.steps, c.now = c.steps[len(c.steps)-1:], -1 }
+func (c *Course) AsNow() { c.steps, c.now, c.asNow = c.steps[len(c.steps)-1:], -1, true }
 
 // Owed returns the deliveries that an event makes for the endpoint, pending and
 // due at once, until it is called again. Events may come in any order; in that of
-// the log they cost least.
+// the log they cost least, and those of the endpoint itself that are newer than
+// the course take it on.
 func (c *Course) Owed(ctx context.Context, f webhooks.Fact) ([]webhooks.Delivery, error) {
 	// The first step behind which the event lies no longer, less one; what lies
 	// before all of them is told as of the first.
@@ -91,6 +105,9 @@ func (c *Course) Owed(ctx context.Context, f webhooks.Fact) ([]webhooks.Delivery
 	c.rows.Deliveries = c.rows.Deliveries[:0]
 	if err := c.plan.planFor(ctx, f, &c.rows); err != nil {
 		return nil, err
+	}
+	if e, ok := f.Event.(endpoint.Event); ok && f.Stream == c.stream && f.Version == c.row.Version+1 && !c.asNow {
+		c.take(f, e)
 	}
 	return c.rows.Deliveries, nil
 }

@@ -180,14 +180,21 @@ func (g *Group) Project(ctx context.Context, r *eventstore.Recorded) {
 	if g.stale {
 		return // it comes again behind the next Load
 	}
+	event, err := g.decode(r)
+	g.project(ctx, webhooks.Fact{Recorded: r, Event: event}, err)
+}
+
+// project is Project with what came of decoding the event.
+func (g *Group) project(ctx context.Context, fact webhooks.Fact, err error) {
+	if g.stale {
+		return // it comes again behind the next Load
+	}
+	r := fact.Recorded
 	ctx = context.WithoutCancel(ctx)
 	g.touched = true
 	if g.report != nil {
 		g.page.add(r, g.clock)
 	}
-	fact := webhooks.Fact{Recorded: r}
-	event, err := g.decode(r)
-	fact.Event = event
 	for _, m := range g.members {
 		if r.Position <= m.reached {
 			continue
@@ -307,6 +314,18 @@ func (g *Group) drop(ctx context.Context) error {
 		m.Settle(false)
 	}
 	return g.Load(ctx)
+}
+
+// Between commits the open page, calls do while nothing is projected, and then has
+// all projections forget what they remember of their rows.
+func (g *Group) Between(ctx context.Context, do func(ctx context.Context) error) error {
+	if err := g.revive(ctx); err != nil {
+		return err
+	}
+	if err := g.Commit(ctx); err != nil {
+		return err
+	}
+	return errors.Join(do(ctx), g.Load(ctx))
 }
 
 func (g *Group) advance() {

@@ -84,7 +84,7 @@ func (s *Server) authenticate(r *http.Request, c *call) error {
 		return invalidKey()
 	}
 	if key.RevokedAt != nil {
-		return unauthorized("revoked_key", "this key was revoked; make another one with: verbatim keys create")
+		return revokedKey()
 	}
 	c.account, c.keyID = key.Account, key.ID
 	c.agent = domain.Person{ID: key.ID, Role: domain.Agent, Name: key.Name}
@@ -129,6 +129,10 @@ func (s *Server) actAsAdmin(r *http.Request, c *call) error {
 
 func invalidKey() *Problem {
 	return unauthorized("invalid_key", "this key is not one of ours; it must read vbt_<id>_<secret>, as it was shown once")
+}
+
+func revokedKey() *Problem {
+	return unauthorized("revoked_key", "this key was revoked; make another one with: verbatim keys create")
 }
 
 func unauthorized(code, detail string) *Problem {

@@ -276,6 +276,15 @@ func (r *reply) fails(status int, code string) *reply {
 	return r
 }
 
+// mentions ends the test unless the answer has that text.
+func (r *reply) mentions(text string) *reply {
+	r.t.Helper()
+	if !bytes.Contains(r.body, []byte(text)) {
+		r.t.Fatalf("%s: %s does not mention %s", r.what, r.body, text)
+	}
+	return r
+}
+
 // at ends the test unless the problem points there.
 func (r *reply) at(location string) *reply {
 	r.t.Helper()
@@ -409,4 +418,11 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buf.String()
+}
+
+// forget drops what was logged so far.
+func (b *lockedBuffer) forget() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.buf.Reset()
 }

@@ -74,6 +74,14 @@ type ReadModels interface {
 	Jobs(ctx context.Context, account, endpointID, before string, limit int) ([]webhooks.Job, error)
 	// CancelJob ends a job that runs, and reports whether it did.
 	CancelJob(ctx context.Context, id string, at time.Time) (bool, error)
+	// FeedCursors returns the cursors of an endpoint's feed, by name.
+	FeedCursors(ctx context.Context, endpointID string) ([]projections.FeedCursor, error)
+	// MoveFeedCursor keeps a cursor of an endpoint's feed; if it is only to go
+	// forward, one that is further already stays. A new one is not kept, and false
+	// returned, if the endpoint has most others.
+	MoveFeedCursor(ctx context.Context, endpointID string, c projections.FeedCursor, forward bool, most int) (bool, error)
+	// DropFeedCursor forgets a cursor, and reports whether there was one.
+	DropFeedCursor(ctx context.Context, endpointID, name string) (bool, error)
 	// Target returns the secrets that still sign, newest first, and the headers
 	// of an endpoint, or webhooks.ErrNoTarget.
 	Target(ctx context.Context, endpointID string) (webhooks.Target, error)
@@ -215,12 +223,14 @@ type Server struct {
 	admins  [][32]byte // digests of AdminKeys
 	running running    // idempotency keys of requests under way
 	tail    *tail
-	streams atomic.Int64 // event streams that are open
+	streams atomic.Int64             // event streams that are open
+	pulled  *projections.Transcripts // for feeds
+	looks   chan struct{}            // a slot for each look into a feed
 	closing chan struct{}
 	close   func()
 }
 
-// New returns a server. Close ends its event streams.
+// New returns a server. Close ends its event streams, and the waiting for feeds.
 func New(cfg Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -229,6 +239,8 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, closing: make(chan struct{})}
 	s.admins = digests(cfg.AdminKeys)
 	s.tail = newTail(cfg.Log, cfg.Events, cfg.Logger)
+	s.pulled = projections.NewTranscripts(cfg.Log, cfg.Codec, cfg.Dialects, feedMemory)
+	s.looks = make(chan struct{}, feedLooks)
 	s.close = sync.OnceFunc(func() {
 		close(s.closing)
 		s.tail.stop()
@@ -241,7 +253,7 @@ func New(cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// Close ends the event streams; what else is under way is the http.Server's to
+// Close ends the event streams and the waiting for feeds; what else is under way is the http.Server's to
 // wait for. It may be called more than once.
 func (s *Server) Close() { s.close() }
 
@@ -255,6 +267,7 @@ func (s *Server) routes() {
 	s.eventRoutes()
 	s.endpointRoutes()
 	s.deliveryRoutes()
+	s.feedRoutes()
 	s.jobRoutes()
 	s.dialectRoutes()
 	s.operatorRoutes()

@@ -63,7 +63,7 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 		c + "/typing": "put", c + "/status": "put", c + "/close": "post", c + "/reopen": "post", c + "/assignee": "put",
 		c + "/read": "put", c + "/customer": "patch", c + "/activities": "post", c + "/events": "get", "/v1/events": "get",
 		"/v1/endpoints": "get post", e: "delete get patch", e + "/rotate-secret": "post", e + "/test": "post", e + "/enable": "post", e + "/disable": "post",
-		e + "/deliveries": "get", "/v1/deliveries/{id}": "get", "/v1/deliveries/{id}/payload": "get",
+		e + "/feed": "get", e + "/feed/cursors": "get", e + "/feed/cursors/{name}": "delete put", e + "/deliveries": "get", "/v1/deliveries/{id}": "get", "/v1/deliveries/{id}/payload": "get",
 		"/v1/deliveries/{id}/redeliver": "post", "/v1/deliveries/{id}/cancel": "post", e + "/retry-failed": "post",
 		"/v1/jobs": "get", "/v1/jobs/{id}": "get", "/v1/jobs/{id}/cancel": "post",
 		"/v1/contacts": "post", "/v1/contacts/{id}": "get patch", "/v1/widget/triggered": "post",

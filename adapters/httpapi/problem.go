@@ -194,6 +194,8 @@ func advice(r domain.Refusal) string {
 		return "there is no such endpoint in this account"
 	case endpoint.AlreadyRegistered:
 		return "there is an endpoint with this id"
+	case feedCursorUnknown:
+		return "the endpoint's feed has no cursor of this name; GET …/feed/cursors lists them"
 	default:
 		return "the rules say no: " + string(r)
 	}

@@ -205,6 +205,13 @@ func (s *Subscription) catchUp(ctx context.Context) (int, error) {
 	return int(s.group.Position() - before), err
 }
 
+// Between calls do while nothing is projected; see projections.Group.
+func (s *Subscription) Between(ctx context.Context, do func(ctx context.Context) error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.group.Between(ctx, do)
+}
+
 func (s *Subscription) retry(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -89,16 +89,21 @@ func (s *Store) CommitPage(ctx context.Context, p *projections.Page) error {
 				return err
 			}
 		}
-		for _, r := range p.Parked {
-			if _, err := t.exec(`INSERT INTO parked (projection, stream, position, version, error, attempts, time)
-				VALUES (?,?,?,?,?,?,?) ON CONFLICT (projection, stream) DO UPDATE SET position = excluded.position,
-				version = excluded.version, error = excluded.error, attempts = excluded.attempts, time = excluded.time, retry = 0`,
-				r.Projection, r.Stream, r.Position, r.Version, r.Error, r.Attempts, micros(r.At)); err != nil {
+		for i := range p.Parked {
+			if err := park(t, &p.Parked[i]); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+}
+
+func park(t *tx, r *projections.Parked) error {
+	_, err := t.exec(`INSERT INTO parked (projection, stream, position, version, error, attempts, time)
+		VALUES (?,?,?,?,?,?,?) ON CONFLICT (projection, stream) DO UPDATE SET position = excluded.position,
+		version = excluded.version, error = excluded.error, attempts = excluded.attempts, time = excluded.time, retry = 0`,
+		r.Projection, r.Stream, r.Position, r.Version, r.Error, r.Attempts, micros(r.At))
+	return err
 }
 
 func moveCheckpoint(t *tx, c projections.Checkpoint) error {
@@ -125,6 +130,7 @@ const (
 		ON CONFLICT (conversation) DO UPDATE SET status = excluded.status, active_at = excluded.active_at, row = excluded.row`
 	upsertTyping = `INSERT INTO typing (conversation, author, account, until) VALUES (?,?,?,?)
 		ON CONFLICT (conversation, author) DO UPDATE SET until = excluded.until`
+	deleteTyping   = "DELETE FROM typing WHERE conversation = ? AND author = ?"
 	upsertEndpoint = `INSERT INTO endpoints (id, account, number, deleted, row) VALUES (?,?,?,?,?)
 		ON CONFLICT (id) DO UPDATE SET deleted = excluded.deleted, row = excluded.row`
 	insertDelivery = "INSERT INTO deliveries (" + plannedColumns + ") VALUES (" + plannedPlaces + ") ON CONFLICT DO NOTHING"
@@ -143,7 +149,7 @@ func encodeRows(rows *projections.Rows) ([]statement, error) {
 	}
 	for key, row := range rows.Typing {
 		if row.Until.IsZero() {
-			add("DELETE FROM typing WHERE conversation = ? AND author = ?", key.Conversation, key.AuthorID)
+			add(deleteTyping, key.Conversation, key.AuthorID)
 			continue
 		}
 		add(upsertTyping, key.Conversation, key.AuthorID, row.Account, micros(row.Until))

@@ -14,13 +14,16 @@ import (
 	"time"
 
 	"verbatim/adapters/sqlite"
+	"verbatim/domain/endpoint"
+	"verbatim/projections"
 )
 
 // clientTimeout bounds one call of a command line tool to its server.
 const clientTimeout = 30 * time.Second
 
-// maxAnswer bounds what is read of an answer: a page of the largest lists.
-const maxAnswer = 16 << 20
+// maxAnswer bounds what is read of an answer: a page of a feed whose last body is
+// the largest there can be.
+const maxAnswer = projections.FeedBytes + endpoint.MaxBodyLimit + 1<<20
 
 // client speaks to the HTTP interface as the operator of a data folder.
 type client struct {

@@ -53,6 +53,7 @@ func verbs() []verb {
 		{"rebuild", "", "render every body again from the log", rebuild},
 		{"endpoints", "list|show|create|update|rotate-secret|enable|disable|test|retry-failed|delete", "manage webhook endpoints", endpoints},
 		{"deliveries", "ENDPOINT", "list what was sent to an endpoint, and what waits", deliveries},
+		{"feed", "ENDPOINT", "pull what an endpoint is sent", feed},
 		{"redeliver", "DELIVERY", "send a delivery again", redeliver},
 		{"keys", "list|create|revoke", "manage API keys", keys},
 		{"projections", "list|retry", "look after the projections", projectionsVerb},

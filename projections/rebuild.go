@@ -1,0 +1,835 @@
+package projections
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"verbatim/domain"
+	"verbatim/eventstore"
+	"verbatim/webhooks"
+)
+
+// Limits of a rebuild. Each Step is a bounded piece of work, and holds the writer
+// for two or three milliseconds at the most.
+const (
+	// RebuildEvents is how many events one Step folds: some tens of milliseconds
+	// of one processor, in which nobody's writer is held.
+	RebuildEvents = 4096
+	// RebuildRows and RebuildBytes are how many rows wait in memory before some are
+	// written, and about how much they take: a row that is changed again and again
+	// is written once.
+	RebuildRows  = 16_384
+	RebuildBytes = 32 << 20
+	// RebuildBatch is how many rows one transaction writes or removes, and
+	// RebuildBreath how long the writer is left to others behind it.
+	RebuildBatch  = 200
+	RebuildBreath = 2 * time.Millisecond
+	// RebuildCompare is how many rows one Step compares.
+	RebuildCompare = 500
+	// MaxRebuildFaults is how often in a row a Step may fail before the rebuild is
+	// given up.
+	MaxRebuildFaults = 10
+	// MaxRebuildExamples bounds the rows that a report names.
+	MaxRebuildExamples = 10
+)
+
+// Reasons for which nothing is rebuilt.
+var (
+	// ErrNoProjection says that there is no projection of that name.
+	ErrNoProjection = errors.New("there is no such projection")
+	// ErrNoReadModel says that a projection's rows have more than the log knows:
+	// to make them anew would lose it.
+	ErrNoReadModel = errors.New("the rows of this projection do not follow from the log alone")
+	// ErrRebuilding says that the projection is being rebuilt already.
+	ErrRebuilding = errors.New("this projection is being rebuilt")
+)
+
+// A RebuildState is where a rebuild stands.
+type RebuildState string
+
+// The states. A rebuild waits until those before it have ended.
+const (
+	RebuildWaiting RebuildState = "waiting"
+	RebuildRunning RebuildState = "running"
+	RebuildDone    RebuildState = "done"
+	RebuildFailed  RebuildState = "failed"
+)
+
+// A RebuildPhase is what a rebuild that runs is at.
+type RebuildPhase string
+
+// The phases.
+const (
+	RebuildBuilding  RebuildPhase = "building"  // new rows, from position 0
+	RebuildComparing RebuildPhase = "comparing" // them with those that serve
+	RebuildSwapping  RebuildPhase = "swapping"
+)
+
+// A Rebuild is a read model made anew beside the one that serves, and how far
+// that has got.
+type Rebuild struct {
+	Projection string       `json:"projection"`
+	State      RebuildState `json:"state"`
+	Phase      RebuildPhase `json:"phase,omitempty"`
+	Error      string       `json:"error,omitempty"` // why it failed, or what went wrong last
+	Position   int64        `json:"position"`        // up to which the new rows go
+	Target     int64        `json:"target"`          // up to which those go that serve
+	Events     int64        `json:"events"`          // that were read
+	Rows       int64        `json:"rows"`            // new ones that were compared
+	// Differences are those between the new rows and the ones that they replace.
+	Differences Differences `json:"differences"`
+	// Parked is how many streams the new rows do not have to their end, for an
+	// event of theirs cannot be projected; Released how many of the old rows' they
+	// do have.
+	Parked   int `json:"parked"`
+	Released int `json:"released"`
+	// Restarts is how often it began anew: because the program did, or because the
+	// log was changed by an erasure.
+	Restarts  int        `json:"restarts"`
+	AskedAt   time.Time  `json:"asked_at"`
+	StartedAt *time.Time `json:"started_at,omitempty"` // for the last time
+	BuiltAt   *time.Time `json:"built_at,omitempty"`   // when it had caught up
+	EndedAt   *time.Time `json:"ended_at,omitempty"`
+}
+
+// Ended reports whether nothing more becomes of it.
+func (r *Rebuild) Ended() bool { return r.State == RebuildDone || r.State == RebuildFailed }
+
+// Differences count rows that were not what the log says.
+type Differences struct {
+	Missing  int64     `json:"missing"` // were not there
+	Surplus  int64     `json:"surplus"` // should not have been there
+	Changed  int64     `json:"changed"` // were others
+	Examples []Example `json:"examples,omitempty"`
+}
+
+// Any reports whether there is any.
+func (d *Differences) Any() bool { return d.Missing+d.Surplus+d.Changed > 0 }
+
+// An Example is one of them.
+type Example struct {
+	Key  string     `json:"key"`
+	Kind Difference `json:"kind"`
+}
+
+// A Difference is how a row that served differs from the one that the log makes.
+type Difference string
+
+// The differences.
+const (
+	RowMissing Difference = "missing"
+	RowSurplus Difference = "surplus"
+	RowChanged Difference = "changed"
+)
+
+func (d *Differences) add(row RowDifference) {
+	switch row.Kind {
+	case RowMissing:
+		d.Missing++
+	case RowSurplus:
+		d.Surplus++
+	case RowChanged:
+		d.Changed++
+	}
+	if len(d.Examples) < MaxRebuildExamples {
+		d.Examples = append(d.Examples, Example{row.Key.String(), row.Kind})
+	}
+}
+
+// A RowKey names a row of a read model: its conversation or endpoint and, where
+// there are more rows of one, the person.
+type RowKey struct{ ID, Person string }
+
+// String returns the key for people.
+func (k RowKey) String() string {
+	if k.Person == "" {
+		return k.ID
+	}
+	return k.ID + " " + k.Person
+}
+
+// Compare returns -1, 0 or 1 as k is before, at or behind other.
+func (k RowKey) Compare(other RowKey) int {
+	return cmp.Or(cmp.Compare(k.ID, other.ID), cmp.Compare(k.Person, other.Person))
+}
+
+// A RowDifference is a row that differs.
+type RowDifference struct {
+	Key    RowKey
+	Stream string // that it is made of
+	Kind   Difference
+}
+
+// A Comparison is what came of looking at rows, at one moment.
+type Comparison struct {
+	At        int64 // checkpoint of the rows that serve, at that moment
+	Rows      int64 // new ones that were looked at
+	Different []RowDifference
+	Next      RowKey // to go on behind
+	Done      bool   // there are no more
+}
+
+// A Swap puts the new rows in the place of the old.
+type Swap struct {
+	At     int64    // both are as of this position
+	Parked []Parked // by the new rows, in place of those of the old
+	Report Rebuild
+}
+
+// ShadowStore keeps read models that are being made beside those that serve.
+type ShadowStore interface {
+	// Head returns the last position in the log.
+	Head(ctx context.Context) (int64, error)
+	// Checkpoints returns how far the projections that serve have got.
+	Checkpoints(ctx context.Context) (map[string]int64, error)
+	// Parked returns the streams that the projections that serve have parked.
+	Parked(ctx context.Context) ([]Parked, error)
+	// Rebuilds returns the last rebuild of each projection.
+	Rebuilds(ctx context.Context) ([]Rebuild, error)
+	// SaveRebuild keeps how a rebuild stands, in place of the last one.
+	SaveRebuild(ctx context.Context, r Rebuild) error
+	// OpenShadow makes the empty tables of a new read model.
+	OpenShadow(ctx context.Context, projection string) error
+	// ClearShadows removes at most limit rows of what is left of new read models
+	// and of those that were replaced, and reports whether there may be more.
+	ClearShadows(ctx context.Context, limit int) (more bool, err error)
+	// WriteShadow writes rows of the new read models in one transaction.
+	WriteShadow(ctx context.Context, rows *Rows) error
+	// ShadowInboxRow returns the new row of a conversation, and whether there is one.
+	ShadowInboxRow(ctx context.Context, conversationID string) (InboxRow, bool, error)
+	// CompareShadow compares, as of one moment, the next rows behind a key, at most
+	// limit of either kind. A row may say less than the log in what is no fact; see
+	// Store's ExtendTyping.
+	CompareShadow(ctx context.Context, projection string, after RowKey, limit int, now time.Time) (Comparison, error)
+	// CompareRows compares the rows with those keys.
+	CompareRows(ctx context.Context, projection string, keys []RowKey, now time.Time) (Comparison, error)
+	// SwapShadow puts the new read model in the place of the one that serves, in
+	// one transaction that does not hang on how many rows they have. It returns
+	// ErrLostCheckpoint if the latter is not where s says.
+	SwapShadow(ctx context.Context, s Swap, now time.Time) error
+}
+
+// RebuilderConfig is what a Rebuilder works with. All fields are required.
+type RebuilderConfig struct {
+	Log   eventstore.Store
+	Codec *eventstore.Codec
+	Store ShadowStore
+	Clock func() time.Time
+	Slog  *slog.Logger
+	// Names are those of all projections.
+	Names []string
+	// Between calls do while nothing is projected, and has the projections that
+	// serve forget their rows afterwards.
+	Between func(ctx context.Context, do func(ctx context.Context) error) error
+	// Swapped is told when a read model has rows that it did not have before.
+	Swapped func(projection string)
+}
+
+// A Rebuilder makes read models anew from the log, one at a time, while the old
+// rows serve: new tables are filled from position 0 and compared with the old
+// ones, and take their place in one short transaction. What it has half done when
+// the program ends is thrown away, and begun again.
+//
+// One goroutine at a time calls Step.
+type Rebuilder struct {
+	cfg  RebuilderConfig
+	rung chan struct{}
+
+	swap sync.Mutex // held while rows change places
+
+	mu     sync.Mutex
+	last   map[string]Rebuild // of each projection
+	void   bool               // what was folded is
+	loaded bool
+
+	now *shadow // under way; of the goroutine that steps
+}
+
+// NewRebuilder returns a rebuilder.
+func NewRebuilder(cfg RebuilderConfig) *Rebuilder {
+	return &Rebuilder{cfg: cfg, rung: make(chan struct{}, 1), last: make(map[string]Rebuild)}
+}
+
+// Rung is a latch that is set when there is something new to do.
+func (b *Rebuilder) Rung() <-chan struct{} { return b.rung }
+
+// Ask has a projection rebuilt. It returns ErrNoProjection, ErrNoReadModel, or
+// ErrRebuilding with the rebuild that is asked for already.
+func (b *Rebuilder) Ask(ctx context.Context, projection string) (Rebuild, error) {
+	if !slices.Contains(b.cfg.Names, projection) {
+		return Rebuild{}, ErrNoProjection
+	}
+	if newShadowed(projection, nil) == nil {
+		return Rebuild{}, ErrNoReadModel
+	}
+	if err := b.load(ctx); err != nil {
+		return Rebuild{}, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r, ok := b.last[projection]; ok && !r.Ended() {
+		return r, ErrRebuilding
+	}
+	r := Rebuild{Projection: projection, State: RebuildWaiting, AskedAt: b.cfg.Clock().UTC()}
+	if err := b.cfg.Store.SaveRebuild(ctx, r); err != nil {
+		return Rebuild{}, err
+	}
+	b.last[projection] = r
+	select {
+	case b.rung <- struct{}{}:
+	default:
+	}
+	return r, nil
+}
+
+// Rebuilds returns the last rebuild of each projection, by name.
+func (b *Rebuilder) Rebuilds(ctx context.Context) (map[string]Rebuild, error) {
+	if err := b.load(ctx); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.last), nil
+}
+
+// Forget says that events in the log were overwritten: rows that were made of them
+// must not come to serve. What is under way begins anew; a swap that is, is over
+// when it returns.
+func (b *Rebuilder) Forget() {
+	b.mu.Lock()
+	b.void = true
+	b.mu.Unlock()
+	b.swap.Lock()
+	defer b.swap.Unlock()
+}
+
+// load reads what is on record, once. What ran when the program ended waits again.
+func (b *Rebuilder) load(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.loaded {
+		return nil
+	}
+	kept, err := b.cfg.Store.Rebuilds(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range kept {
+		if r.State == RebuildRunning {
+			r = r.again()
+		}
+		b.last[r.Projection] = r
+	}
+	b.loaded = true
+	return nil
+}
+
+// again returns the rebuild as it begins anew.
+func (r *Rebuild) again() Rebuild {
+	return Rebuild{Projection: r.Projection, State: RebuildWaiting, Restarts: r.Restarts + 1, AskedAt: r.AskedAt, Error: r.Error}
+}
+
+// waiting returns the rebuild that was asked for first of those that wait.
+func (b *Rebuilder) waiting() (next Rebuild, found bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.last {
+		if r.State == RebuildWaiting && (!found || r.AskedAt.Before(next.AskedAt)) {
+			next, found = r, true
+		}
+	}
+	return next, found
+}
+
+func (b *Rebuilder) show(r Rebuild) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r.Differences.Examples = slices.Clone(r.Differences.Examples)
+	b.last[r.Projection] = r
+}
+
+// voided reports whether what was folded is void, and forgets that it was.
+func (b *Rebuilder) voided() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	void := b.void
+	b.void = false
+	return void
+}
+
+// Step does one piece of work. worked says whether there is more to do, and wait
+// how long the next Step has to wait: webhooks.Forever if there is none until Rung.
+func (b *Rebuilder) Step(ctx context.Context) (worked bool, wait time.Duration, err error) {
+	if err := b.load(ctx); err != nil {
+		return false, webhooks.Pause, err
+	}
+	if b.now == nil {
+		worked, wait, err = b.begin(ctx)
+		if errors.Is(err, eventstore.ErrBusy) {
+			return false, webhooks.Pause, nil
+		}
+		return worked, wait, err
+	}
+	s := b.now
+	if b.voided() {
+		b.abandon(s.Rebuild.again())
+		return true, 0, nil
+	}
+	wait, err = s.step(ctx)
+	switch {
+	case err == nil:
+		s.faults, s.Error = 0, ""
+		b.show(s.Rebuild)
+		if s.Ended() {
+			b.now = nil
+			b.report(&s.Rebuild)
+		}
+		return true, wait, nil
+	case ctx.Err() != nil:
+		return false, webhooks.Pause, err
+	case errors.Is(err, eventstore.ErrBusy), errors.Is(err, ErrLostCheckpoint):
+		return false, webhooks.Pause, nil
+	case errors.Is(err, errLoadedAgain):
+		b.abandon(s.Rebuild.again())
+		return true, webhooks.Pause, err
+	}
+	s.faults++
+	s.Error = err.Error()
+	b.show(s.Rebuild)
+	if s.faults < MaxRebuildFaults {
+		return false, webhooks.Pause, err
+	}
+	at := b.cfg.Clock().UTC()
+	failed := s.Rebuild
+	failed.State, failed.Phase, failed.EndedAt = RebuildFailed, "", &at
+	b.abandon(failed)
+	return false, webhooks.Pause, errors.Join(err, b.cfg.Store.SaveRebuild(ctx, failed))
+}
+
+// abandon leaves what is under way, to be cleared away with the next steps.
+func (b *Rebuilder) abandon(r Rebuild) {
+	b.now = nil
+	b.show(r)
+}
+
+// begin clears away what is left of others, and begins the next rebuild.
+func (b *Rebuilder) begin(ctx context.Context) (worked bool, wait time.Duration, err error) {
+	more, err := b.cfg.Store.ClearShadows(ctx, RebuildBatch)
+	if err != nil {
+		return false, webhooks.Pause, err
+	}
+	if more {
+		return true, RebuildBreath, nil
+	}
+	r, found := b.waiting()
+	if !found {
+		return false, webhooks.Forever, nil
+	}
+	at := b.cfg.Clock().UTC()
+	r.State, r.Phase, r.StartedAt = RebuildRunning, RebuildBuilding, &at
+	b.voided() // all that is folded is read from now on
+	if err := errors.Join(b.cfg.Store.SaveRebuild(ctx, r), b.cfg.Store.OpenShadow(ctx, r.Projection)); err != nil {
+		return false, webhooks.Pause, err
+	}
+	b.now, err = b.newShadow(ctx, r)
+	if err != nil {
+		return false, webhooks.Pause, err
+	}
+	b.show(r)
+	return true, 0, nil
+}
+
+func (b *Rebuilder) report(r *Rebuild) {
+	log := b.cfg.Slog.Info
+	if r.Differences.Any() {
+		log = b.cfg.Slog.Warn
+	}
+	log("a read model was rebuilt", "projection", r.Projection, "position", r.Position, "events", r.Events, "rows", r.Rows,
+		"missing", r.Differences.Missing, "surplus", r.Differences.Surplus, "changed", r.Differences.Changed,
+		"parked", r.Parked, "took", r.EndedAt.Sub(*r.StartedAt).String())
+}
+
+// A shadow is a rebuild under way.
+type shadow struct {
+	Rebuild
+
+	*Rebuilder
+
+	rows     *shadowRows
+	group    *Group // of the one projection
+	compared RowKey
+	again    map[RowKey]bool // differed while their streams were a step apart
+	faults   int             // in a row
+}
+
+// newShadowed returns the projection of a read model, nil if it is none.
+func newShadowed(name string, rows Store) Projection {
+	switch name {
+	case (*Inbox)(nil).Name():
+		return NewInbox(rows)
+	case (*Typing)(nil).Name():
+		return NewTyping(nil)
+	case (*Endpoints)(nil).Name():
+		return NewEndpoints(rows, nil)
+	default:
+		return nil
+	}
+}
+
+func (b *Rebuilder) newShadow(ctx context.Context, r Rebuild) (*shadow, error) {
+	s := &shadow{Rebuild: r, Rebuilder: b, rows: newShadowRows(b.cfg.Store, r.Projection), again: make(map[RowKey]bool)}
+	s.group = NewGroup(b.cfg.Log, b.cfg.Codec, s.rows, b.cfg.Clock, b.cfg.Slog.With("rebuild", true), newShadowed(r.Projection, s.rows))
+	return s, s.group.Load(ctx)
+}
+
+// step takes the rebuild one piece further.
+func (s *shadow) step(ctx context.Context) (wait time.Duration, err error) {
+	if s.Phase == RebuildSwapping {
+		return 0, s.finish(ctx)
+	}
+	checkpoints, err := s.cfg.Store.Checkpoints(ctx)
+	if err != nil {
+		return 0, err
+	}
+	s.Target = checkpoints[s.Projection]
+	if s.rows.full() || len(s.rows.waiting) > 0 && s.Position >= s.Target {
+		return RebuildBreath, s.rows.flush(ctx, RebuildBatch)
+	}
+	if s.Position < s.Target {
+		return 0, s.build(ctx, s.Target)
+	}
+	if s.Phase == RebuildBuilding {
+		at := s.cfg.Clock().UTC()
+		s.BuiltAt, s.Phase = &at, RebuildComparing
+		return 0, nil
+	}
+	return 0, s.compare(ctx)
+}
+
+// build folds the next events, up to a position. They are read and decoded ahead
+// of the folding, which costs about as much.
+func (s *shadow) build(ctx context.Context, upTo int64) error {
+	ctx, stop := context.WithCancel(ctx)
+	ahead := make(chan decodedPage, rebuildAhead)
+	var reader sync.WaitGroup
+	reader.Go(func() { s.read(ctx, upTo, ahead) })
+	defer reader.Wait()
+	defer stop()
+	var failed error
+	for page := range ahead {
+		for i := range page.events {
+			e := &page.events[i]
+			s.group.project(ctx, webhooks.Fact{Recorded: &e.recorded, Event: e.event}, e.err)
+			s.rows.size += len(e.recorded.Data)
+		}
+		s.Events += int64(len(page.events))
+		if failed = page.err; failed != nil || s.rows.size >= RebuildBytes {
+			break // what was read ahead is read again
+		}
+	}
+	if err := s.group.Commit(ctx); err != nil {
+		return err
+	}
+	s.Position, s.Parked = s.rows.position, len(s.rows.parked)
+	return failed
+}
+
+// How far events are read ahead: some pages, and of as many bytes as the log is
+// read in at a time.
+const (
+	rebuildPage  = 256
+	rebuildAhead = 4
+)
+
+// decodedPage is a piece of the log.
+type decodedPage struct {
+	events []decodedEvent
+	err    error // behind them
+}
+
+type decodedEvent struct {
+	recorded eventstore.Recorded
+	event    domain.Event
+	err      error
+}
+
+// read hands on the events of one Step, up to a position.
+func (s *shadow) read(ctx context.Context, upTo int64, to chan<- decodedPage) {
+	defer close(to)
+	var page decodedPage
+	hand := func() bool {
+		select {
+		case to <- page:
+			page = decodedPage{}
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	n, size := 0, 0
+	for r, err := range s.cfg.Log.ReadLog(ctx, s.Position) {
+		if err != nil {
+			page.err = err
+			break
+		}
+		if r.Position > upTo || n == RebuildEvents {
+			break
+		}
+		event, err := s.group.decode(&r)
+		page.events = append(page.events, decodedEvent{r, event, err})
+		n++
+		size += len(r.Data)
+		if len(page.events) == rebuildPage || size >= RebuildBytes/rebuildAhead {
+			if size = 0; !hand() {
+				return
+			}
+		}
+	}
+	hand()
+}
+
+// compare compares the next rows. Where the old ones have gone on meanwhile, a row
+// whose stream went on with them says nothing yet, and is looked at again.
+func (s *shadow) compare(ctx context.Context) error {
+	c, err := s.cfg.Store.CompareShadow(ctx, s.Projection, s.compared, RebuildCompare, s.cfg.Clock())
+	if err != nil {
+		return err
+	}
+	moved, err := s.moved(ctx, c.At)
+	if err != nil {
+		return err
+	}
+	for _, d := range c.Different {
+		if moved[d.Stream] {
+			s.again[d.Key] = true
+		} else {
+			s.Differences.add(d)
+		}
+	}
+	s.Rows += c.Rows
+	if s.compared = c.Next; c.Done {
+		s.Phase = RebuildSwapping
+	}
+	return nil
+}
+
+// moved returns the streams that have events behind the new rows, up to a
+// position.
+func (s *shadow) moved(ctx context.Context, upTo int64) (map[string]bool, error) {
+	streams := make(map[string]bool)
+	if s.Position >= upTo {
+		return streams, nil
+	}
+	for r, err := range s.cfg.Log.ReadLog(ctx, s.Position) {
+		if err != nil {
+			return nil, err
+		}
+		if r.Position > upTo {
+			break
+		}
+		streams[r.Stream] = true
+	}
+	return streams, nil
+}
+
+// finish brings the new rows to exactly where the old ones are, while these stand
+// still, and puts them in their place.
+func (s *shadow) finish(ctx context.Context) error {
+	err := s.cfg.Between(ctx, func(ctx context.Context) error {
+		if s.State == RebuildDone {
+			return nil // and what came behind it is made good
+		}
+		return s.exchange(ctx)
+	})
+	if s.State == RebuildDone {
+		s.cfg.Swapped(s.Projection)
+	}
+	return err
+}
+
+func (s *shadow) exchange(ctx context.Context) error {
+	checkpoints, err := s.cfg.Store.Checkpoints(ctx)
+	if err != nil {
+		return err
+	}
+	s.Target = checkpoints[s.Projection]
+	if s.Target-s.Position > RebuildEvents {
+		s.Phase = RebuildComparing // it is far behind all of a sudden: nobody waits for so much
+		return nil
+	}
+	for s.Position < s.Target {
+		if err := s.build(ctx, s.Target); err != nil {
+			return err
+		}
+	}
+	if err := s.group.Retry(ctx, true); err != nil {
+		return err
+	}
+	for len(s.rows.waiting) > 0 {
+		if err := s.rows.flush(ctx, RebuildBatch); err != nil {
+			return err
+		}
+	}
+	differences := s.Differences
+	differences.Examples = slices.Clip(differences.Examples)
+	for keys := range slices.Chunk(slices.SortedFunc(maps.Keys(s.again), RowKey.Compare), RebuildCompare) {
+		c, err := s.cfg.Store.CompareRows(ctx, s.Projection, keys, s.cfg.Clock())
+		if err != nil {
+			return err
+		}
+		for _, d := range c.Different {
+			differences.add(d)
+		}
+	}
+	parked, err := s.cfg.Store.Parked(ctx)
+	if err != nil {
+		return err
+	}
+	at := s.cfg.Clock().UTC()
+	report := s.Rebuild
+	report.State, report.Phase, report.EndedAt, report.Differences = RebuildDone, "", &at, differences
+	report.Parked, report.Released, report.Error = len(s.rows.parked), 0, ""
+	for _, p := range parked {
+		if _, still := s.rows.parked[p.Stream]; p.Projection == s.Projection && !still {
+			report.Released++
+		}
+	}
+	s.swap.Lock()
+	defer s.swap.Unlock()
+	s.mu.Lock()
+	void := s.void
+	s.mu.Unlock()
+	if void {
+		return nil // and the next Step begins anew
+	}
+	swap := Swap{At: s.Target, Parked: s.rows.sortedParked(), Report: report}
+	if err := s.cfg.Store.SwapShadow(ctx, swap, at); err != nil {
+		return fmt.Errorf("put new rows of %s in place: %w", s.Projection, err)
+	}
+	s.Rebuild = report
+	return nil
+}
+
+// shadowRows is the Store of a shadow's group. Rows wait in memory until they are
+// written, so that a page is always committed, and what is written together does
+// not matter.
+type shadowRows struct {
+	keeper     ShadowStore
+	projection string
+
+	position int64
+	parked   map[string]Parked // by stream
+	waiting  map[RowKey]any    // an InboxRow, TypingRow or EndpointRow
+	size     int               // bytes of events that those were made of, or about that
+	order    []RowKey          // of those that wait, in which they are written
+}
+
+// full reports whether some rows are to be written.
+func (s *shadowRows) full() bool { return len(s.waiting) >= RebuildRows || s.size >= RebuildBytes }
+
+var _ Store = (*shadowRows)(nil)
+
+func newShadowRows(keeper ShadowStore, projection string) *shadowRows {
+	return &shadowRows{keeper: keeper, projection: projection, parked: make(map[string]Parked), waiting: make(map[RowKey]any)}
+}
+
+// Checkpoints returns how far the new rows go.
+func (s *shadowRows) Checkpoints(context.Context) (map[string]int64, error) {
+	return map[string]int64{s.projection: s.position}, nil
+}
+
+func (s *shadowRows) sortedParked() []Parked {
+	return slices.SortedFunc(maps.Values(s.parked), func(a, b Parked) int { return cmp.Compare(a.Position, b.Position) })
+}
+
+// Parked returns what the new rows do not have to its end.
+func (s *shadowRows) Parked(context.Context) ([]Parked, error) { return s.sortedParked(), nil }
+
+// RetryWanted returns nothing: nobody asks a shadow.
+func (s *shadowRows) RetryWanted(context.Context) ([]Parked, error) { return nil, nil }
+
+// CommitPage keeps the rows until they are written.
+func (s *shadowRows) CommitPage(_ context.Context, p *Page) error {
+	for id, row := range p.Rows.Inbox {
+		s.waiting[RowKey{ID: id}] = row
+	}
+	for key, row := range p.Rows.Typing {
+		s.waiting[RowKey{key.Conversation, key.AuthorID}] = row
+	}
+	for id, row := range p.Rows.Endpoints {
+		s.waiting[RowKey{ID: id}] = row
+	}
+	for _, r := range p.Released {
+		delete(s.parked, r.Stream)
+	}
+	for _, r := range p.Parked {
+		s.parked[r.Stream] = r
+	}
+	for _, c := range p.Checkpoints {
+		s.position = c.To
+	}
+	return nil
+}
+
+// flush writes at most n of the rows that wait, neighbours together: conversations
+// that began long ago, which are less likely to go on, first.
+func (s *shadowRows) flush(ctx context.Context, n int) error {
+	if len(s.order) == 0 {
+		s.order = slices.SortedFunc(maps.Keys(s.waiting), RowKey.Compare)
+	}
+	keys := s.order[:min(n, len(s.order))]
+	rows := Rows{Inbox: make(map[string]InboxRow), Typing: make(map[TypingKey]TypingRow), Endpoints: make(map[string]EndpointRow)}
+	for _, key := range keys {
+		switch row := s.waiting[key].(type) {
+		case InboxRow:
+			rows.Inbox[key.ID] = row
+		case TypingRow:
+			rows.Typing[TypingKey{key.ID, key.Person}] = row
+		case EndpointRow:
+			rows.Endpoints[key.ID] = row
+		}
+	}
+	if err := s.keeper.WriteShadow(ctx, &rows); err != nil {
+		return err
+	}
+	before := len(s.waiting)
+	for _, key := range keys {
+		delete(s.waiting, key)
+	}
+	if before > 0 {
+		s.size = s.size / before * len(s.waiting)
+	}
+	s.order = s.order[len(keys):]
+	return nil
+}
+
+// InboxRow returns the new row of a conversation.
+func (s *shadowRows) InboxRow(ctx context.Context, conversationID string) (InboxRow, bool, error) {
+	if row, ok := s.waiting[RowKey{ID: conversationID}].(InboxRow); ok {
+		return row, true, nil
+	}
+	return s.keeper.ShadowInboxRow(ctx, conversationID)
+}
+
+var errLoadedAgain = errors.New("new rows are not loaded again; they are made anew")
+
+// EndpointRows returns nothing, for nothing is there when the group is loaded.
+func (s *shadowRows) EndpointRows(context.Context) ([]EndpointRow, error) {
+	if s.position > 0 {
+		return nil, errLoadedAgain
+	}
+	return nil, nil
+}
+
+// TypingDue returns nothing: nobody asks a shadow.
+func (*shadowRows) TypingDue(context.Context, time.Time, int) ([]DueTyping, error) { return nil, nil }
+
+// NextTyping returns nothing either.
+func (*shadowRows) NextTyping(context.Context) (time.Time, error) { return time.Time{}, nil }
