@@ -21,7 +21,7 @@ import (
 	"verbatim/webhooks/shape"
 )
 
-//go:generate go run . generate ../../docs
+//go:generate go run . docs ../../docs
 
 // Where the documents of the formats are: all that is in these folders is
 // generated, and what is not any more is removed.
@@ -30,9 +30,9 @@ const (
 	schemaFolder  = "schemas"
 )
 
-// generate writes the documents that are made from the program itself.
-func generate(_ context.Context, sh *shell, args []string) error {
-	names, err := parse(sh.flags("generate", "FOLDER"), args, "FOLDER")
+// docs writes the documents that are made from the program itself.
+func docs(_ context.Context, sh *shell, args []string) error {
+	names, err := parse(sh.flags("docs", "FOLDER"), args, "FOLDER")
 	if err != nil {
 		return err
 	}
