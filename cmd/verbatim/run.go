@@ -51,6 +51,7 @@ func verbs() []verb {
 		{"import", "FILE", "add recorded events, one a line, to the log", importEvents},
 		{"export", "FILE", "write the log, one recorded event a line", exportEvents},
 		{"fixtures", "record", "write a conversation of the log as a fixture, without its people", fixtures},
+		{"generate", "", "write a made-up log, one recorded event a line", generate},
 		{"rebuild", "", "render every body again from the log", rebuild},
 		{"endpoints", "list|show|create|update|rotate-secret|enable|disable|retry-failed|delete", "manage webhook endpoints", endpoints},
 		{"deliveries", "ENDPOINT", "list what was sent to an endpoint, and what waits", deliveries},
