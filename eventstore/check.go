@@ -29,7 +29,7 @@ func (c *Codec) Check(r *Recorded) (err error) {
 			err = fmt.Errorf("position %d: %s cannot be folded: %v", r.Position, r.Type, broken)
 		}
 	}()
-	opens := false
+	var opens bool
 	switch e := e.(type) {
 	case conversation.Event:
 		conversation.Evolve(conversation.State{}, e)

@@ -130,7 +130,7 @@ func (s *source) lines() iter.Seq2[[]byte, error] {
 		if err == nil && s.compressed {
 			z, zerr := decompressed(s.file)
 			if zerr == nil {
-				defer z.Close() //nolint:errcheck // nothing was written
+				defer z.Close()
 			}
 			in, err = z, zerr
 		}
@@ -184,7 +184,7 @@ func (im *importing) check(ctx context.Context, in *source) (n int64, sum uint64
 	for b := range im.parsed(ctx, in) {
 		for i := range b.events {
 			c.lines++
-			c.sum.Write(b.line(i)) //nolint:errcheck,gosec // it cannot fail
+			c.sum.Write(b.line(i)) // it cannot fail
 			if err = c.line(ctx, &b.events[i]); err != nil {
 				break
 			}
@@ -318,9 +318,9 @@ func (b *batch) line(i int) []byte {
 
 // parsed yields the lines in order, each checked by itself, until one is wrong.
 // Reading and checking JSON is nearly all of the work, and shared.
-func (im *importing) parsed(ctx context.Context, in *source) iter.Seq[*batch] {
+func (im *importing) parsed(parent context.Context, in *source) iter.Seq[*batch] {
 	return func(yield func(*batch) bool) {
-		ctx, stop := context.WithCancel(ctx)
+		ctx, stop := context.WithCancel(parent)
 		var all sync.WaitGroup
 		defer all.Wait()
 		defer stop()
@@ -392,7 +392,7 @@ func (im *importing) write(ctx context.Context, in *source, lines int64, sum uin
 			number++
 			var r eventstore.Recorded
 			if err == nil {
-				again.Write(line) //nolint:errcheck,gosec // it cannot fail
+				again.Write(line) // it cannot fail
 				r, err = eventstore.ParseLine(line)
 			}
 			if err != nil {

@@ -99,7 +99,7 @@ func scratch(folder string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.Remove(f.Name()); err != nil { //nolint:gosec // made above
+	if err := os.Remove(f.Name()); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
@@ -109,20 +109,20 @@ func scratch(folder string) (*os.File, error) {
 func (l *ledger) all() iter.Seq2[*entry, error] {
 	return func(yield func(*entry, error) bool) {
 		l.sort()
-		runs := merge{{now: l.now}}
-		start := int64(0)
+		all, start := []*merged{{now: l.now}}, int64(0)
 		for _, end := range l.ends {
-			runs = append(runs, &merged{in: bufio.NewReaderSize(io.NewSectionReader(l.file, start, end-start), ledgerBuffer)})
+			all = append(all, &merged{in: bufio.NewReaderSize(io.NewSectionReader(l.file, start, end-start), ledgerBuffer)})
 			start = end
 		}
-		for i := len(runs) - 1; i >= 0; i-- {
-			more, err := runs[i].next()
+		var runs merge
+		for _, run := range all {
+			more, err := run.next()
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			if !more {
-				runs = slices.Delete(runs, i, i+1)
+			if more {
+				runs = append(runs, run)
 			}
 		}
 		heap.Init(&runs)
@@ -185,10 +185,10 @@ func (m *merged) next() (more bool, err error) {
 // merge is a heap of runs by their first entries.
 type merge []*merged
 
-func (m merge) Len() int           { return len(m) }
-func (m merge) Less(i, j int) bool { return m[i].first.compare(&m[j].first) < 0 }
-func (m merge) Swap(i, j int)      { m[i], m[j] = m[j], m[i] }
-func (m *merge) Push(x any)        { *m = append(*m, x.(*merged)) }
+func (m *merge) Len() int           { return len(*m) }
+func (m *merge) Less(i, j int) bool { return (*m)[i].first.compare(&(*m)[j].first) < 0 }
+func (m *merge) Swap(i, j int)      { (*m)[i], (*m)[j] = (*m)[j], (*m)[i] }
+func (m *merge) Push(x any)         { *m = append(*m, x.(*merged)) }
 
 func (m *merge) Pop() any {
 	last := (*m)[len(*m)-1]

@@ -28,7 +28,7 @@ func (m *Maker) attributes(a domain.Attributes) domain.Attributes {
 	return out
 }
 
-var programmed = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.:-]{0,63}$`) //nolint:gochecknoglobals // a pattern
+var programmed = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.:-]{0,63}$`)
 
 func (m *Maker) attributeKey(key string) string {
 	if key == "" || programmed.MatchString(key) {
@@ -199,10 +199,10 @@ func (m *Maker) figure(s string) string {
 }
 
 var (
-	day    = regexp.MustCompile(`^\d{4}-\d\d-\d\d$`)                   //nolint:gochecknoglobals // a pattern
-	number = regexp.MustCompile(`^\+?[\d ()./-]*\d[\d ()./-]*$`)       //nolint:gochecknoglobals // a pattern
-	sizes  = regexp.MustCompile(`^\d{2,5}x\d{2,5}$`)                   //nolint:gochecknoglobals // a pattern
-	tongue = regexp.MustCompile(`^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*$`) //nolint:gochecknoglobals // a pattern
+	day    = regexp.MustCompile(`^\d{4}-\d\d-\d\d$`)
+	number = regexp.MustCompile(`^\+?[\d ()./-]*\d[\d ()./-]*$`)
+	sizes  = regexp.MustCompile(`^\d{2,5}x\d{2,5}$`)
+	tongue = regexp.MustCompile(`^[a-z]{2,3}([-_][A-Za-z0-9]{2,8})*$`)
 )
 
 // word replaces a string of which nothing is known but its key and its looks.

@@ -16,6 +16,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"verbatim/domain"
@@ -249,7 +250,7 @@ func (m *Maker) number(n int64) int64 {
 	if to, ok := m.numbers[n]; ok || n == 0 {
 		return to
 	}
-	return 1_000_000 + m.chance("number", fmt.Sprint(n)).Int64N(1<<31-1_000_000)
+	return 1_000_000 + m.chance("number", strconv.FormatInt(n, 10)).Int64N(1<<31-1_000_000)
 }
 
 func (m *Maker) time(t time.Time) time.Time {

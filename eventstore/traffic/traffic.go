@@ -63,7 +63,7 @@ func (o Options) Check() error {
 	case o.Events < leastLength:
 		return fmt.Errorf("events must be %d or more", leastLength)
 	case o.Conversations < 0 || o.Length < 0 || o.Conversations > 0 && o.Length > 0:
-		return fmt.Errorf("either conversations or length may be given")
+		return errors.New("either conversations or length may be given")
 	case o.Conversations > 0 && o.Conversations*leastLength > o.Events-extraEvents(o.Events):
 		return fmt.Errorf("events must be %d or more for each conversation", leastLength)
 	case o.Length > 0 && (o.Length < leastLength || o.Length > o.Events):
@@ -189,10 +189,10 @@ func (g *generator) step() {
 // talks is a heap of conversations by what is due first.
 type talks []*talk
 
-func (t talks) Len() int           { return len(t) }
-func (t talks) Less(i, j int) bool { return t[i].due.Before(t[j].due) }
-func (t talks) Swap(i, j int)      { t[i], t[j] = t[j], t[i] }
-func (t *talks) Push(x any)        { *t = append(*t, x.(*talk)) }
+func (t *talks) Len() int           { return len(*t) }
+func (t *talks) Less(i, j int) bool { return (*t)[i].due.Before((*t)[j].due) }
+func (t *talks) Swap(i, j int)      { (*t)[i], (*t)[j] = (*t)[j], (*t)[i] }
+func (t *talks) Push(x any)         { *t = append(*t, x.(*talk)) }
 
 func (t *talks) Pop() any {
 	last := (*t)[len(*t)-1]

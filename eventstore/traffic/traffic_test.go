@@ -63,8 +63,18 @@ func TestTheLogIsOne(t *testing.T) {
 	t.Parallel()
 	codec := eventstore.Catalogue()
 	for _, o := range []traffic.Options{
-		{Events: 3}, {Events: 4}, {Events: 50}, {Events: 499}, {Events: 500}, {Events: 501}, {Events: 2500, Conversations: 1},
-		{Events: 2500, Conversations: 800}, {Events: 2500, Length: 10}, {Events: 2500, Length: 2500}, {Events: 2503, Length: 3}, {Events: 10_000, Seed: math.MaxUint64},
+		{Events: 3},
+		{Events: 4},
+		{Events: 50},
+		{Events: 499},
+		{Events: 500},
+		{Events: 501},
+		{Events: 2500, Conversations: 1},
+		{Events: 2500, Conversations: 800},
+		{Events: 2500, Length: 10},
+		{Events: 2500, Length: 2500},
+		{Events: 2503, Length: 3},
+		{Events: 10_000, Seed: math.MaxUint64},
 	} {
 		all := events(t, o)
 		if int64(len(all)) != o.Events {
@@ -187,8 +197,16 @@ func TestLengthsAreAsAsked(t *testing.T) {
 func TestOptionsThatCannotBe(t *testing.T) {
 	t.Parallel()
 	for _, o := range []traffic.Options{
-		{}, {Events: 2}, {Events: -1}, {Events: 100, Conversations: 2, Length: 3}, {Events: 100, Conversations: 34},
-		{Events: 600, Conversations: 200}, {Events: 100, Length: 2}, {Events: 100, Length: 101}, {Events: 100, Conversations: -1}, {Events: 100, Length: -1},
+		{},
+		{Events: 2},
+		{Events: -1},
+		{Events: 100, Conversations: 2, Length: 3},
+		{Events: 100, Conversations: 34},
+		{Events: 600, Conversations: 200},
+		{Events: 100, Length: 2},
+		{Events: 100, Length: 101},
+		{Events: 100, Conversations: -1},
+		{Events: 100, Length: -1},
 	} {
 		if err := o.Check(); err == nil {
 			t.Errorf("%+v: want an error", o)
