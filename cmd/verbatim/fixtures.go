@@ -18,17 +18,17 @@ import (
 	"verbatim/webhooks"
 )
 
-// fixtures has one thing to do so far; it is said nevertheless, for there will
-// be others.
+// fixtures has one thing to do, which is named nevertheless: what else could be
+// done with fixtures would be done to files.
 func fixtures(ctx context.Context, sh *shell, args []string) error {
 	if len(args) > 0 && args[0] == "record" {
 		return recordFixture(ctx, sh, args[1:])
 	}
-	fs := sh.flags("fixtures", "record")
-	if err := fs.Parse(args); err != nil {
+	names, err := parse(sh.flags("fixtures", "record"), args, "record")
+	if err != nil {
 		return err
 	}
-	return usage("fixtures wants record")
+	return usage("fixtures does not know how to %s; it wants record", names[0])
 }
 
 func recordFixture(ctx context.Context, sh *shell, args []string) (err error) {

@@ -64,7 +64,9 @@ func importLines(t *testing.T, store *sqlite.Store, lines []string) (int64, erro
 	im := &importing{sh: sh, codec: countedCodec(), store: store, folder: folder, run: 16}
 	n, sum, err := im.check(t.Context(), in)
 	if err == nil {
-		n, err = im.write(t.Context(), in, n, sum)
+		if n, err = im.write(t.Context(), in, n, sum); err != nil {
+			t.Errorf("what is wrong was found only while it was written: %v", err)
+		}
 	}
 	if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
 		t.Errorf("files are left behind: %v, %v", left, err)
