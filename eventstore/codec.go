@@ -17,7 +17,7 @@ type Upcaster func(json.RawMessage) (json.RawMessage, error)
 type Kind struct {
 	name     string
 	upcasts  []Upcaster
-	decode   func([]byte) (domain.Event, error)
+	decode   func(data []byte, strict bool) (domain.Event, error)
 	newEvent domain.Event
 }
 
@@ -28,9 +28,17 @@ func KindOf[T domain.Event](upcasts ...Upcaster) Kind {
 	return Kind{
 		name:    zero.EventType(),
 		upcasts: upcasts,
-		decode: func(data []byte) (domain.Event, error) {
+		decode: func(data []byte, strict bool) (domain.Event, error) {
 			var e T
-			if err := json.Unmarshal(data, &e); err != nil {
+			if !strict {
+				if err := json.Unmarshal(data, &e); err != nil {
+					return nil, err
+				}
+				return e, nil
+			}
+			dec := json.NewDecoder(bytes.NewReader(data))
+			dec.DisallowUnknownFields()
+			if err := dec.Decode(&e); err != nil {
 				return nil, err
 			}
 			return e, nil
@@ -94,7 +102,11 @@ func (c *Codec) Encode(e domain.Event) (name string, schema int, data []byte, er
 // Decode returns the fact that r records, lifted to its present shape. An
 // unknown type or a schema newer than this program is an error: what happened
 // must not be passed over.
-func (c *Codec) Decode(r *Recorded) (domain.Event, error) {
+func (c *Codec) Decode(r *Recorded) (domain.Event, error) { return c.decode(r, false) }
+
+// decode is Decode. When it is strict, a member that the fact does not have is
+// an error too.
+func (c *Codec) decode(r *Recorded, strict bool) (domain.Event, error) {
 	k, ok := c.kinds[r.Type]
 	if !ok {
 		return nil, fmt.Errorf("position %d: unknown event type %q", r.Position, r.Type)
@@ -114,7 +126,7 @@ func (c *Codec) Decode(r *Recorded) (domain.Event, error) {
 		}
 		data = lifted
 	}
-	e, err := k.decode(data)
+	e, err := k.decode(data, strict)
 	if err != nil {
 		return nil, fmt.Errorf("position %d: decode %s: %w", r.Position, r.Type, err)
 	}

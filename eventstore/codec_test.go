@@ -19,6 +19,8 @@ import (
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
+	"pgregory.net/rapid"
 
 	"verbatim/domain"
 	"verbatim/domain/conversation"
@@ -31,9 +33,7 @@ func TestCodecRoundTrip(t *testing.T) {
 	t.Parallel()
 	codec := eventstore.Catalogue()
 	for name, zero := range codec.Types() {
-		full := reflect.New(reflect.TypeOf(zero)).Elem()
-		fillIn(t, full, new(int))
-		for what, e := range map[string]domain.Event{"no field": zero, "every field": full.Interface().(domain.Event)} {
+		for what, e := range map[string]domain.Event{"no field": zero, "every field": filled(t, zero)} {
 			typ, schema, data, err := codec.Encode(e)
 			if err != nil || typ != name || schema < 1 {
 				t.Errorf("%s with %s encodes as %q, schema %d, %v", name, what, typ, schema, err)
@@ -56,6 +56,14 @@ func TestCodecRoundTrip(t *testing.T) {
 			}
 		}
 	}
+}
+
+// filled returns a fact of the type of zero with every field filled.
+func filled(t *testing.T, zero domain.Event) domain.Event {
+	t.Helper()
+	full := reflect.New(reflect.TypeOf(zero)).Elem()
+	fillIn(t, full, new(int))
+	return full.Interface().(domain.Event)
 }
 
 // fillIn gives every field of v a value that is not zero, each another one.
@@ -209,6 +217,45 @@ func TestUpcasters(t *testing.T) {
 	if name != "shop.priced" || schema != 3 || string(data) != `{"cents":1,"currency":"CHF"}` || err != nil {
 		t.Errorf("a new one is %s, schema %d, %s, %v", name, schema, data, err)
 	}
+}
+
+// TestLiftedIsNew: what was written in an older shape is, once lifted, what would
+// be written today, whatever it says; and it stays in the log as it was.
+func TestLiftedIsNew(t *testing.T) {
+	t.Parallel()
+	codec := eventstore.NewCodec(eventstore.KindOf[priced](toCents, toCurrency))
+	rapid.Check(t, func(t *rapid.T) {
+		price := rapid.IntRange(0, 1<<40).Draw(t, "price")
+		now := priced{price * 100, "EUR"}
+		_, schema, data, err := codec.Encode(now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for older, data := range map[int]string{
+			1: fmt.Sprintf(`{"price":%d}`, price), 2: fmt.Sprintf(`{"cents":%d}`, price*100), schema: string(data),
+		} {
+			id := uuid.New()
+			recorded := eventstore.Recorded{
+				Position: 1, Stream: "shop-" + id.String(), Version: 1, ID: id, Type: "shop.priced", Schema: older,
+				Time: time.Unix(1, 0).UTC(), Account: "a", Data: []byte(data), Metadata: []byte("{}"),
+			}
+			line, err := eventstore.AppendLine(nil, &recorded)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := eventstore.ParseLine(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := codec.Decode(&r)
+			if err != nil || got != now {
+				t.Errorf("schema %d: %s lifts to %+v, %v; want %+v", older, data, got, err, now)
+			}
+			if again, err := eventstore.AppendLine(nil, &r); err != nil || string(again) != string(line) {
+				t.Errorf("schema %d: exported again as %s, %v; was %s", older, again, err, line)
+			}
+		}
+	})
 }
 
 // TestDecodeStops: what happened is not passed over. Each error says where.

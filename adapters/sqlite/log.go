@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"iter"
 
+	"github.com/google/uuid"
+
 	"verbatim/eventstore"
 )
 
@@ -229,6 +231,24 @@ func (s *Store) Head(ctx context.Context) (head int64, err error) {
 		return 0, fmt.Errorf("read the head: %w", err)
 	}
 	return head, nil
+}
+
+// Known is what the log has of a stream and of an id.
+type Known struct {
+	Version int64  // of the stream, 0 if it does not exist
+	Account string // that it belongs to
+	ID      bool   // there is an event with the id
+}
+
+// Known returns what the log has of a stream and of an id.
+func (s *Store) Known(ctx context.Context, stream string, id uuid.UUID) (k Known, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT ifnull((SELECT max(version) FROM events WHERE stream = ?1), 0),
+		ifnull((SELECT account FROM events WHERE stream = ?1 AND version = 1), ''),
+		EXISTS (SELECT 1 FROM events WHERE id = ?2)`, stream, id[:]).Scan(&k.Version, &k.Account, &k.ID)
+	if err != nil {
+		return k, fmt.Errorf("read the head of %s: %w", stream, err)
+	}
+	return k, nil
 }
 
 // FindCommand returns a command by its key.

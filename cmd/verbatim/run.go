@@ -50,6 +50,8 @@ func verbs() []verb {
 		{"demo", "", "show the whole of it on a throw-away store", demo},
 		{"import", "FILE", "add recorded events, one a line, to the log", importEvents},
 		{"export", "FILE", "write the log, one recorded event a line", exportEvents},
+		{"fixtures", "record", "write a conversation of the log as a fixture, without its people", fixtures},
+		{"generate", "", "write a made-up log, one recorded event a line", generate},
 		{"rebuild", "", "render every body again from the log", rebuild},
 		{"endpoints", "list|show|create|update|rotate-secret|enable|disable|test|retry-failed|delete", "manage webhook endpoints", endpoints},
 		{"deliveries", "ENDPOINT", "list what was sent to an endpoint, and what waits", deliveries},
@@ -108,7 +110,7 @@ func dispatch(ctx context.Context, sh *shell, args []string) error {
 	case "-version", "--version":
 		args[0] = "version"
 	}
-	for _, v := range append(verbs(), verb{name: "generate", run: generate}) { // for the makers of Verbatim
+	for _, v := range append(verbs(), verb{name: "docs", run: docs}) { // for the makers of Verbatim
 		if v.name == args[0] {
 			return v.run(ctx, sh, args[1:])
 		}

@@ -193,7 +193,7 @@ func TestGenerate(t *testing.T) {
 	}
 	generated := func() map[string]string {
 		t.Helper()
-		if code, errs := command(context.Background(), nil, "generate", dir); code != exitDone {
+		if code, errs := command(context.Background(), nil, "docs", dir); code != exitDone {
 			t.Fatalf("exit %d: %s", code, errs)
 		}
 		files := make(map[string]string)
