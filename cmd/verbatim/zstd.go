@@ -11,6 +11,9 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
+// The library is pure Go, reads and writes in a stream under limits that are
+// given to it, and is linked already: Prometheus answers scrapes with it.
+//
 // Limits of compression, which keep it to some tens of megabytes of memory
 // whatever is read or written.
 const (
