@@ -51,6 +51,7 @@ func verbs() []verb {
 		{"import", "FILE", "add recorded events, one a line, to the log", importEvents},
 		{"export", "FILE", "write the log, one recorded event a line", exportEvents},
 		{"rebuild", "", "render every body again from the log", rebuild},
+		{"verify", "", "prove the log, and what was delivered from it", verify},
 		{"endpoints", "list|show|create|update|rotate-secret|enable|disable|retry-failed|delete", "manage webhook endpoints", endpoints},
 		{"deliveries", "ENDPOINT", "list what was sent to an endpoint, and what waits", deliveries},
 		{"redeliver", "DELIVERY", "send a delivery again", redeliver},
