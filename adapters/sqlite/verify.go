@@ -77,7 +77,7 @@ type Sending struct {
 
 // selectSendings looks for the events of a stream in the index alone, and for the
 // deliveries of each in the index of states.
-var selectSendings = "SELECT " + prefixed("d.", deliveryColumns) + `, a.digest, e.version
+var selectSendings = "SELECT " + prefixed("d.", deliveryColumns) + `, a.digest
 	FROM events AS e INDEXED BY events_stream
 	CROSS JOIN deliveries AS d INDEXED BY deliveries_state
 	LEFT JOIN attempts AS a ON a.delivery = d.id AND a.digest IS NOT NULL AND a.digest IS NOT d.digest
