@@ -67,6 +67,17 @@ func (r *received) prove(tb testing.TB, folder, endpoint string, all bool) {
 	}
 }
 
+// proveAll is prove for the one endpoint of a folder, to which all has come that
+// is owed to it.
+func (r *received) proveAll(tb testing.TB, folder string) {
+	tb.Helper()
+	v := verify(tb, folder, 0)
+	if n := v.identical(tb); n != len(r.bodies) || len(v.Deliveries.Endpoints) != 1 {
+		tb.Fatalf("%d bodies came, and %d are identical: %+v", len(r.bodies), n, v.Deliveries.Endpoints)
+	}
+	r.prove(tb, folder, v.Deliveries.Endpoints[0].Endpoint, true)
+}
+
 // verified is what a verification says.
 type verified struct {
 	Identical bool
