@@ -124,7 +124,7 @@ func (a *Audit) Take(ctx context.Context, r *Recorded) (faults []Fault, err erro
 		clear(a.heads)
 	}
 	a.heads[r.Stream] = auditHead{r.Version, r.Hash, unique.Make(r.Account)}
-	a.seal.Add(r)
+	a.seal = a.seal.Then(r)
 	return faults, ctx.Err()
 }
 
@@ -169,12 +169,12 @@ type Seal struct {
 	Hash     [32]byte
 }
 
-// Add takes the seal on by the next event.
-func (s *Seal) Add(r *Recorded) {
+// Then returns the seal behind the next event.
+func (s Seal) Then(r *Recorded) Seal {
 	var b [64]byte
 	copy(b[:32], s.Hash[:])
 	copy(b[32:], r.Hash[:])
-	s.Position, s.Hash = r.Position, sha256.Sum256(b[:])
+	return Seal{r.Position, sha256.Sum256(b[:])}
 }
 
 // String returns "POSITION:HASH", the hash in hexadecimal digits.

@@ -75,21 +75,20 @@ type Sending struct {
 	Sent [][]byte // the digests of its attempts, each once, but for the one that the delivery has
 }
 
-// selectSendings looks for the events of a stream in the index alone, and for the
-// deliveries of each in the index of states.
-var selectSendings = "SELECT " + prefixed("d.", deliveryColumns) + `, a.digest
-	FROM events AS e INDEXED BY events_stream
-	CROSS JOIN deliveries AS d INDEXED BY deliveries_state
-	LEFT JOIN attempts AS a ON a.delivery = d.id AND a.digest IS NOT NULL AND a.digest IS NOT d.digest
-	WHERE e.stream = ? AND e.version >= ? AND e.version <= ? AND d.endpoint = ? AND d.position = e.position
-		AND d.state IN ('cancelled', 'delivered', 'parked', 'pending')
-	ORDER BY e.version`
-
 // Sendings returns what is owed to an endpoint for the events of a stream between
 // two versions, both of them included, in order of version.
 func (s *Store) Sendings(ctx context.Context, stream string, from, to int64, endpointID string) ([]Sending, error) {
 	var out []Sending
-	err := each(ctx, s.read, selectSendings, []any{stream, from, to, endpointID}, func(rows *sql.Rows) error {
+	// The events of the stream are found in the index alone, and the deliveries of
+	// each in the index of states.
+	query := "SELECT " + prefixed("d.", deliveryColumns) + `, a.digest
+		FROM events AS e INDEXED BY events_stream
+		CROSS JOIN deliveries AS d INDEXED BY deliveries_state
+		LEFT JOIN attempts AS a ON a.delivery = d.id AND a.digest IS NOT NULL AND a.digest IS NOT d.digest
+		WHERE e.stream = ? AND e.version >= ? AND e.version <= ? AND d.endpoint = ? AND d.position = e.position
+			AND d.state IN ('cancelled', 'delivered', 'parked', 'pending')
+		ORDER BY e.version`
+	err := each(ctx, s.read, query, []any{stream, from, to, endpointID}, func(rows *sql.Rows) error {
 		var sent []byte
 		d, err := scanDelivery(besides{rows, &sent})
 		if err != nil {
@@ -147,6 +146,21 @@ func (s *Store) Strays(ctx context.Context, endpointID string, after, to int64, 
 		after = until
 	}
 	return nil
+}
+
+// Receivers returns the endpoints that there are deliveries to, in order.
+func (s *Store) Receivers(ctx context.Context) (ids []string, err error) {
+	err = each(ctx, s.read, `WITH RECURSIVE ids (id) AS (
+			SELECT min(endpoint) FROM deliveries
+			UNION ALL SELECT (SELECT min(endpoint) FROM deliveries WHERE endpoint > id) FROM ids WHERE id IS NOT NULL
+		)
+		SELECT id FROM ids WHERE id IS NOT NULL`, nil, func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	})
+	return ids, err
 }
 
 // FirstDelivery returns the position of the first delivery to an endpoint, or

@@ -89,7 +89,7 @@ func verify(ctx context.Context, sh *shell, args []string) (err error) {
 	if sh.json {
 		sh.printJSON(sh.out, r)
 	} else {
-		r.print(sh.out)
+		r.writeTo(sh.out)
 	}
 	return r.difference()
 }
@@ -299,8 +299,8 @@ func (r *verifyReport) difference() error {
 	return &fault{exit: exitDifferent, code: "different", err: errors.New(strings.Join(what, "; "))}
 }
 
-// print writes the report for people.
-func (r *verifyReport) print(w io.Writer) {
+// writeTo writes the report for people.
+func (r *verifyReport) writeTo(w io.Writer) {
 	l := &r.Log
 	fmt.Fprintf(w, "log         positions %d to %d: %d events, %d streams, %d events erased\n", l.From, l.To, l.Events, l.Streams, l.Erased)
 	if l.Seal != nil {
@@ -326,24 +326,24 @@ func (r *verifyReport) print(w io.Writer) {
 		fmt.Fprintf(w, "  %s: %s\n", where, f.Detail)
 	}
 	if r.Deliveries != nil {
-		r.Deliveries.print(w)
+		r.Deliveries.writeTo(w)
 	}
 }
 
-func (d *deliveryReport) print(w io.Writer) {
+func (d *deliveryReport) writeTo(w io.Writer) {
 	all, never := d.sum()
 	fmt.Fprintf(w, "\nendpoints   %d\nidentical   %d\nchanged     %d\n", len(d.Endpoints), all.Identical, all.Changed)
 	for _, g := range d.Changed {
 		fmt.Fprintf(w, "  %d × %s %s: %s\n", g.Count, g.Dialect, g.Event, g.Cause)
 		for i := range g.First {
-			g.First[i].print(w)
+			g.First[i].writeTo(w)
 		}
 	}
 	fmt.Fprintf(w, "missing     %d\n", all.Missing)
-	printGone(w, d.Missing)
+	writeGone(w, d.Missing)
 	if all.Strays > 0 {
 		fmt.Fprintf(w, "strays      %d, of events that are not in the log\n", all.Strays)
-		printGone(w, d.Strays)
+		writeGone(w, d.Strays)
 	}
 	for _, f := range d.Faults {
 		fmt.Fprintf(w, "  %s\n", f)
@@ -368,7 +368,7 @@ func (d *deliveryReport) print(w io.Writer) {
 	fmt.Fprintln(w)
 }
 
-func (c *change) print(w io.Writer) {
+func (c *change) writeTo(w io.Writer) {
 	fmt.Fprintf(w, "    position %d, %s, %s:", c.Position, c.Delivery, c.WebhookID)
 	sent := c.Attempted
 	if c.Recorded != "" {
@@ -382,7 +382,7 @@ func (c *change) print(w io.Writer) {
 	fmt.Fprintf(w, " now %s\n", c.Rendered)
 }
 
-func printGone(w io.Writer, first []gone) {
+func writeGone(w io.Writer, first []gone) {
 	for _, g := range first {
 		fmt.Fprintf(w, "  position %d, %s to %s: %s\n", g.Position, g.Event, g.Endpoint, g.Delivery)
 	}
