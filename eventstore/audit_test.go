@@ -166,16 +166,13 @@ func TestSeal(t *testing.T) {
 	if err != nil || again != seal {
 		t.Errorf("%s was read as %s, %v", seal, again, err)
 	}
-	// An erasure leaves it as it is; whatever changes a hash, and what is not
-	// there, do not.
 	for name, c := range map[string]struct {
 		log  []eventstore.Recorded
 		same bool
 	}{
-		"erased":    {erase(5)(soundLog(3, 12)), true},
-		"cut off":   {soundLog(3, 11), false},
-		"reordered": {append(soundLog(2, 2), soundLog(3, 12)[2:]...), true}, // the same events
-		"changed":   {change(5, func(r *eventstore.Recorded) { r.Hash[31] ^= 1 })(soundLog(3, 12)), false},
+		"erased":  {erase(5)(soundLog(3, 12)), true},
+		"cut off": {soundLog(3, 11), false},
+		"changed": {change(5, func(r *eventstore.Recorded) { r.Hash[31] ^= 1 })(soundLog(3, 12)), false},
 	} {
 		other := eventstore.NewAudit(0, nil)
 		found(t, c.log, other)

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"unicode"
 
 	"verbatim/adapters/sqlite"
 	"verbatim/eventstore"
@@ -323,7 +324,7 @@ func (r *verifyReport) writeTo(w io.Writer) {
 		if f.Stream != "" {
 			where += fmt.Sprintf(", version %d of %s", f.Version, f.Stream)
 		}
-		fmt.Fprintf(w, "  %s: %s\n", where, f.Detail)
+		fmt.Fprintf(w, "  %s: %s\n", plain(where), plain(f.Detail))
 	}
 	if r.Deliveries != nil {
 		r.Deliveries.writeTo(w)
@@ -334,7 +335,7 @@ func (d *deliveryReport) writeTo(w io.Writer) {
 	all, never := d.sum()
 	fmt.Fprintf(w, "\nendpoints   %d\nidentical   %d\nchanged     %d\n", len(d.Endpoints), all.Identical, all.Changed)
 	for _, g := range d.Changed {
-		fmt.Fprintf(w, "  %d × %s %s: %s\n", g.Count, g.Dialect, g.Event, g.Cause)
+		fmt.Fprintf(w, "  %d × %s %s: %s\n", g.Count, plain(g.Dialect), plain(g.Event), g.Cause)
 		for i := range g.First {
 			g.First[i].writeTo(w)
 		}
@@ -346,15 +347,15 @@ func (d *deliveryReport) writeTo(w io.Writer) {
 		writeGone(w, d.Strays)
 	}
 	for _, f := range d.Faults {
-		fmt.Fprintf(w, "  %s\n", f)
+		fmt.Fprintf(w, "  %s\n", plain(f))
 	}
 	fmt.Fprintf(w, "erased      %d\npruned      %d\n", all.Erased, all.Pruned)
 	total, kinds := int64(0), []string{}
 	for _, key := range slices.SortedFunc(maps.Keys(never), func(a, b [2]string) int { return slices.Compare(a[:], b[:]) }) {
 		kind := never[key]
-		text := fmt.Sprintf("%d %s", kind.Count, kind.State)
+		text := fmt.Sprintf("%d %s", kind.Count, plain(kind.State))
 		if kind.Reason != "" {
-			text += " (" + kind.Reason + ")"
+			text += " (" + plain(kind.Reason) + ")"
 		}
 		if kind.Tried > 0 {
 			text += fmt.Sprintf(", %d of them tried", kind.Tried)
@@ -369,14 +370,14 @@ func (d *deliveryReport) writeTo(w io.Writer) {
 }
 
 func (c *change) writeTo(w io.Writer) {
-	fmt.Fprintf(w, "    position %d, %s, %s:", c.Position, c.Delivery, c.WebhookID)
+	fmt.Fprintf(w, "    position %d, %s, %s:", c.Position, plain(c.Delivery), plain(c.WebhookID))
 	sent := c.Attempted
 	if c.Recorded != "" {
 		sent = append([]string{c.Recorded}, sent...)
 	}
 	fmt.Fprintf(w, " sent as %s,", strings.Join(sent, " and "))
 	if c.Error != "" {
-		fmt.Fprintf(w, " %s\n", c.Error)
+		fmt.Fprintf(w, " %s\n", plain(c.Error))
 		return
 	}
 	fmt.Fprintf(w, " now %s\n", c.Rendered)
@@ -384,6 +385,16 @@ func (c *change) writeTo(w io.Writer) {
 
 func writeGone(w io.Writer, first []gone) {
 	for _, g := range first {
-		fmt.Fprintf(w, "  position %d, %s to %s: %s\n", g.Position, g.Event, g.Endpoint, g.Delivery)
+		fmt.Fprintf(w, "  position %d, %s to %s: %s\n", g.Position, plain(g.Event), plain(g.Endpoint), plain(g.Delivery))
 	}
+}
+
+// plain is text for a terminal: what stands in a damaged file may be anything.
+func plain(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) {
+			return r
+		}
+		return unicode.ReplacementChar
+	}, strings.ToValidUTF8(text, string(unicode.ReplacementChar)))
 }
