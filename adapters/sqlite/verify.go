@@ -150,11 +150,11 @@ func (s *Store) Strays(ctx context.Context, endpointID string, after, to int64, 
 
 // Receivers returns the endpoints that there are deliveries to, in order.
 func (s *Store) Receivers(ctx context.Context) (ids []string, err error) {
-	err = each(ctx, s.read, `WITH RECURSIVE ids (id) AS (
+	err = each(ctx, s.read, `WITH RECURSIVE receivers (receiver) AS (
 			SELECT min(endpoint) FROM deliveries
-			UNION ALL SELECT (SELECT min(endpoint) FROM deliveries WHERE endpoint > id) FROM ids WHERE id IS NOT NULL
+			UNION ALL SELECT (SELECT min(endpoint) FROM deliveries WHERE endpoint > receiver) FROM receivers WHERE receiver IS NOT NULL
 		)
-		SELECT id FROM ids WHERE id IS NOT NULL`, nil, func(rows *sql.Rows) error {
+		SELECT receiver FROM receivers WHERE receiver IS NOT NULL`, nil, func(rows *sql.Rows) error {
 		var id string
 		err := rows.Scan(&id)
 		ids = append(ids, id)
