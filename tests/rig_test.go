@@ -52,8 +52,12 @@ func openRig(tb testing.TB) *rig {
 
 func openRigWith(tb testing.TB, dialects *webhooks.Dialects) *rig {
 	tb.Helper()
-	folder := tb.TempDir()
-	store, err := sqlite.Open(tb.Context(), folder, sqlite.Options{})
+	return openRigIn(tb, tb.TempDir(), dialects)
+}
+
+func openRigIn(tb testing.TB, dir string, dialects *webhooks.Dialects) *rig {
+	tb.Helper()
+	store, err := sqlite.Open(tb.Context(), dir, sqlite.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -62,7 +66,7 @@ func openRigWith(tb testing.TB, dialects *webhooks.Dialects) *rig {
 			tb.Error(err)
 		}
 	})
-	r := &rig{folder: folder, store: store, codec: eventstore.Catalogue(), dialects: dialects}
+	r := &rig{folder: dir, store: store, codec: eventstore.Catalogue(), dialects: dialects}
 	r.transcripts = projections.NewTranscripts(store, r.codec, dialects, projections.TranscriptMemory)
 	r.conversations = eventstore.NewAggregates(store, r.codec, time.Now,
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
