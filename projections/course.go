@@ -87,6 +87,10 @@ func (c *Course) Endpoint() EndpointRow { return c.steps[len(c.steps)-1].row }
 // AsNow makes the settings that the endpoint has now count for all times.
 func (c *Course) AsNow() { c.steps, c.now, c.asNow = c.steps[len(c.steps)-1:], -1, true }
 
+// Forget drops what is remembered of conversations, for one who has several
+// courses and is done with a stream.
+func (c *Course) Forget() { c.plan.origins = newOrigins(c.plan.log, c.plan.codec) }
+
 // Owed returns the deliveries that an event makes for the endpoint, pending and
 // due at once, until it is called again. Events may come in any order; in that of
 // the log they cost least, and those of the endpoint itself that are newer than

@@ -17,7 +17,7 @@ import (
 // TestAcknowledgedMeansDurable kills a server in the middle of a burst of
 // appends. Afterwards every message that was acknowledged is in the log, once,
 // positions and versions have no gap, and each message's webhook arrives, in
-// the order of its conversation.
+// the order of its conversation, and as it is rebuilt.
 func TestAcknowledgedMeansDurable(t *testing.T) {
 	t.Parallel()
 	const clients, enough = 16, 400
@@ -88,6 +88,7 @@ func TestAcknowledgedMeansDurable(t *testing.T) {
 	if code := again.stop(); code != 0 {
 		t.Errorf("exit code %d\n%s", code, again.errs)
 	}
+	inbox.got.proveAll(t, folder)
 }
 
 func exportLines(tb testing.TB, folder string) []string {
@@ -108,6 +109,7 @@ type hookInbox struct {
 	changed   *sync.Cond
 	byMessage map[string]map[string]bool // webhook ids by message id
 	last      map[string]int64           // version by conversation
+	got       received
 }
 
 func newHookInbox(tb testing.TB) *hookInbox {
@@ -138,6 +140,7 @@ func (in *hookInbox) take(w http.ResponseWriter, r *http.Request) {
 		in.tb.Errorf("not a webhook of a message: %v %s", err, body)
 		return
 	}
+	in.got.add(in.tb, r.Header.Get("webhook-id"), body)
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	id := hook.Data.Change.Message.ID

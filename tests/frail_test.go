@@ -2,7 +2,6 @@ package tests_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"database/sql"
 	"encoding/json"
 	"fmt"
@@ -43,6 +42,8 @@ func number(name string, otherwise uint64) uint64 {
 //     with, nor again once something behind it was sent;
 //   - what was given up is told on the stream of its endpoint, once;
 //   - each delivery had one webhook-id and one body over all of its attempts;
+//   - what came is what is rebuilt from the log, byte for byte, and a verification
+//     finds all of it identical, after every kill and in the end;
 //   - attempts are numbered from one without a gap.
 //
 // ROUNDS=n kills that often. SEED=n draws the same points and the same moods;
@@ -56,8 +57,8 @@ func TestCrashes(t *testing.T) {
 		c.round()
 	}
 	c.finish()
-	t.Logf("crash: %d rounds, killed %v: %d commands acknowledged, %d events, %d deliveries of which %d parked, %d attempts on record, %d arrived",
-		rounds, c.kills, len(c.acknowledged), c.events, c.deliveries, c.parked, c.attempts, c.arrived)
+	t.Logf("crash: %d rounds, killed %v: %d commands acknowledged, %d events, %d deliveries of which %d parked, %d attempts on record, %d arrived, %d identical when rendered again",
+		rounds, c.kills, len(c.acknowledged), c.events, c.deliveries, c.parked, c.attempts, c.arrived, c.identical)
 }
 
 const (
@@ -77,7 +78,7 @@ type crashes struct {
 	mu           sync.Mutex
 	acknowledged map[string]string // message ids by the key of their command
 
-	events, deliveries, parked, attempts, arrived int
+	events, deliveries, parked, attempts, arrived, identical int
 }
 
 // A crashWriter posts to one conversation, one message after the other.
@@ -156,6 +157,17 @@ func (c *crashes) round() {
 	for _, r := range c.receivers {
 		r.awaitQuiet() // what the dead one had sent has arrived
 	}
+	c.prove(false)
+}
+
+// prove holds what came against the log: in the end all of it has come.
+func (c *crashes) prove(all bool) {
+	c.t.Helper()
+	for _, r := range c.receivers {
+		r.got.prove(c.t, c.folder, r.endpoint, all)
+	}
+	v := verify(c.t, c.folder, 0)
+	c.identical = v.identical(c.t)
 }
 
 // write posts messages until there were enough or the server is gone.
@@ -206,6 +218,9 @@ func (c *crashes) finish() {
 		c.checkArrivals(r, logged)
 		c.checkRecord(r, logged)
 		r.mu.Unlock()
+	}
+	if c.prove(true); c.identical != c.deliveries-c.parked {
+		c.t.Errorf("%d deliveries of which %d parked, %d identical", c.deliveries, c.parked, c.identical)
 	}
 }
 
@@ -273,7 +288,7 @@ func (c *crashes) checkArrivals(r *frailReceiver, logged []loggedEvent) {
 		done         bool  // it was taken
 	}
 	lanes := make(map[string]*lane)
-	ids, bodies := make(map[[2]string]string), make(map[string][sha256.Size]byte)
+	ids := make(map[[2]string]string)
 	for _, a := range r.arrived {
 		l := lanes[a.stream]
 		if l == nil {
@@ -296,10 +311,6 @@ func (c *crashes) checkArrivals(r *frailReceiver, logged []loggedEvent) {
 			c.t.Errorf("%s: %v came under %s and under %s", r.name, event, known, a.id)
 		}
 		ids[event] = a.id
-		if known, ok := bodies[a.id]; ok && known != a.digest {
-			c.t.Errorf("%s: %s came with two bodies", r.name, a.id)
-		}
-		bodies[a.id] = a.digest
 	}
 	owed := 0
 	for i := range logged {
@@ -310,8 +321,8 @@ func (c *crashes) checkArrivals(r *frailReceiver, logged []loggedEvent) {
 			}
 		}
 	}
-	if len(ids) != owed || len(bodies) != owed {
-		c.t.Errorf("%s: %d events, %d came, under %d ids", r.name, owed, len(ids), len(bodies))
+	if len(ids) != owed || len(r.got.bodies) != owed {
+		c.t.Errorf("%s: %d events, %d came, under %d ids", r.name, owed, len(ids), len(r.got.bodies))
 	}
 	c.arrived += len(r.arrived)
 }
@@ -397,12 +408,12 @@ type frailReceiver struct {
 	chance  *rand.Rand
 	open    int // connections
 	arrived []arrival
+	got     *received
 }
 
 type arrival struct {
 	id, stream string
 	version    int64
-	digest     [sha256.Size]byte
 	taken      bool
 }
 
@@ -410,6 +421,7 @@ func (r *frailReceiver) start(t *testing.T, seed uint64) {
 	t.Helper()
 	r.mu = &sync.Mutex{}
 	r.changed = sync.NewCond(r.mu)
+	r.got = &received{}
 	r.chance = rand.New(rand.NewPCG(seed, 2))
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { r.take(t, w, req) }))
 	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
@@ -461,8 +473,8 @@ func (r *frailReceiver) take(t *testing.T, w http.ResponseWriter, req *http.Requ
 	}
 	a := arrival{
 		id: req.Header.Get("webhook-id"), stream: "conversation-" + hook.Data.Conversation.ID, version: hook.Data.Change.Version,
-		digest: sha256.Sum256(body),
 	}
+	r.got.add(t, a.id, body)
 	status, cut, pause := http.StatusOK, false, time.Duration(0)
 	r.mu.Lock()
 	if r.refuses(a.id) {

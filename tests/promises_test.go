@@ -75,6 +75,7 @@ type moody struct {
 	hold     chan struct{} // what comes waits until it is closed, if there is one
 	held     int           // so many have waited
 	attempts []attempt
+	got      received
 }
 
 type attempt struct {
@@ -101,6 +102,7 @@ func newMoody(tb testing.TB) *moody {
 		if err != nil {
 			tb.Error(err)
 		}
+		m.got.add(tb, r.Header.Get("webhook-id"), body)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if hold := m.hold; hold != nil {

@@ -27,7 +27,8 @@ import (
 // elsewhere, are gone for a while, break off, answer with something that is no
 // HTTP, and lie. Whatever they do, each delivery is taken in the end, nothing of
 // a conversation comes before what stands before it was taken, and what is on
-// record of each attempt is what the receiver did.
+// record of each attempt is what the receiver did, and what came is what is
+// rendered again from the log.
 //
 // SEED=n runs one seed, SEEDS=n that many.
 func TestReceivers(t *testing.T) {
@@ -52,6 +53,7 @@ func TestReceivers(t *testing.T) {
 			w := newWilful(t, seed)
 			w.run()
 			w.check()
+			w.prove()
 			deliveries.Add(int64(w.delivered))
 			for _, r := range w.receivers {
 				arrivals.Add(int64(len(r.arrived)))
@@ -88,6 +90,7 @@ type wilfulReceiver struct {
 	endpoint string
 	url      string
 	verifier *standardwebhooks.Webhook
+	got      received
 
 	mu      sync.Mutex
 	chance  *rand.Rand
@@ -204,6 +207,18 @@ func (w *wilful) check() {
 	}
 	if want := w.owed(); all != want || w.delivered != want {
 		w.t.Errorf("%d deliveries, %d delivered; want %d", all, w.delivered, want)
+	}
+}
+
+// prove holds what the receivers got against the log.
+func (w *wilful) prove() {
+	w.t.Helper()
+	for _, r := range w.receivers {
+		r.got.prove(w.t, w.rig.folder, r.endpoint, true)
+	}
+	v := verify(w.t, w.rig.folder, 0)
+	if n := v.identical(w.t); n != w.owed() {
+		w.t.Errorf("%d of %d deliveries are identical", n, w.owed())
 	}
 }
 
@@ -347,6 +362,7 @@ func (r *wilfulReceiver) take(t *testing.T, w http.ResponseWriter, req *http.Req
 	if err := r.verifier.Verify(body, req.Header); err != nil {
 		t.Errorf("the signature: %v", err)
 	}
+	r.got.add(t, req.Header.Get("webhook-id"), body)
 	r.mu.Lock()
 	total := 0
 	for i := range moods {

@@ -92,4 +92,5 @@ func TestWhatWasGivenUpIsSentAgain(t *testing.T) {
 	if code := s.stop(); code != 0 {
 		t.Errorf("exit code %d: %s", code, s.errs)
 	}
+	receiver.got.proveAll(t, folder)
 }

@@ -131,6 +131,10 @@ func TestPoisonParksItsStream(t *testing.T) {
 	if !strings.Contains(again.errs.String(), "parked") {
 		t.Errorf("the log does not say it: %s", again.errs)
 	}
+	v := verify(t, folder, 3)
+	if len(v.Log.Faults.First) != 2 || v.Log.Faults.First[0].Stream != "conversation-"+sick.ID || v.Log.Faults.First[0].Version != 2 {
+		t.Errorf("of what somebody wrote into the log: %+v", v.Log.Faults)
+	}
 	rename("conversation.message_sung", "conversation.message_posted")
 	r := runCommand(t, "", "projections", "retry", "--json", "-database", database)
 	if r.code != 0 || !strings.Contains(r.out, `"streams":4`) {
@@ -144,6 +148,7 @@ func TestPoisonParksItsStream(t *testing.T) {
 	if code := again.stop(); code != 0 {
 		t.Errorf("exit code %d: %s", code, again.errs)
 	}
+	inbox.got.proveAll(t, folder)
 }
 
 // TestManagementWithAndWithoutAServer makes a key and an endpoint on the command

@@ -33,6 +33,7 @@ type (
 
 // rig is everything between a command and a planned delivery, on a real file.
 type rig struct {
+	folder        string
 	store         *sqlite.Store
 	codec         *eventstore.Codec
 	conversations *conversations
@@ -51,7 +52,12 @@ func openRig(tb testing.TB) *rig {
 
 func openRigWith(tb testing.TB, dialects *webhooks.Dialects) *rig {
 	tb.Helper()
-	store, err := sqlite.Open(tb.Context(), tb.TempDir(), sqlite.Options{})
+	return openRigIn(tb, tb.TempDir(), dialects)
+}
+
+func openRigIn(tb testing.TB, dir string, dialects *webhooks.Dialects) *rig {
+	tb.Helper()
+	store, err := sqlite.Open(tb.Context(), dir, sqlite.Options{})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -60,7 +66,7 @@ func openRigWith(tb testing.TB, dialects *webhooks.Dialects) *rig {
 			tb.Error(err)
 		}
 	})
-	r := &rig{store: store, codec: eventstore.Catalogue(), dialects: dialects}
+	r := &rig{folder: dir, store: store, codec: eventstore.Catalogue(), dialects: dialects}
 	r.transcripts = projections.NewTranscripts(store, r.codec, dialects, projections.TranscriptMemory)
 	r.conversations = eventstore.NewAggregates(store, r.codec, time.Now,
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{

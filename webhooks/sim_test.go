@@ -549,6 +549,9 @@ func (w *world) check() {
 			if a.Outcome.Fault != webhooks.Unrendered {
 				reached++
 			}
+			if body := sha256.Sum256(bodyOf(&d)); a.Digest != nil && string(a.Digest) != string(body[:]) {
+				w.tb.Fatalf("%s: attempt %d sent something else than its body", d.ID, a.Number)
+			}
 		}
 		if len(attempts) != d.Attempts {
 			w.tb.Fatalf("%s: %d attempts, %d on record", d.ID, d.Attempts, len(attempts))

@@ -70,6 +70,9 @@ var (
 type Options struct {
 	// ReadOnly opens beside a process that serves. Nothing can be written.
 	ReadOnly bool
+	// Damaged, with ReadOnly, opens a log whose last events are not proven, too:
+	// for one who finds out what is wrong with it.
+	Damaged bool
 	// Info is left for other processes while this one serves.
 	Info ServerInfo
 	// Vault seals secrets and headers of endpoints. Without one they are kept as
@@ -141,7 +144,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 	s.read.SetMaxOpenConns(readers)
 	s.read.SetMaxIdleConns(readers)
 	if o.ReadOnly {
-		if err = s.checkSchema(ctx); err == nil {
+		if err = s.checkSchema(ctx); err == nil && !o.Damaged {
 			err = s.checkTail(ctx)
 		}
 		if err != nil {

@@ -318,6 +318,13 @@ func TestDamaged(t *testing.T) {
 					t.Errorf("read only %t: error is %v; want ErrDamaged and a position", readOnly, err)
 				}
 			}
+			s, err := sqlite.Open(t.Context(), dir, sqlite.Options{ReadOnly: true, Damaged: true})
+			if err != nil {
+				t.Fatalf("to find out what is wrong: %v", err)
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

@@ -356,21 +356,3 @@ func TestCompressedFiles(t *testing.T) {
 		}
 	}
 }
-
-func TestProgressIsForTerminals(t *testing.T) {
-	t.Parallel()
-	var out bytes.Buffer
-	p := newProgress(&shell{err: &out}, 10, "things")
-	p.at(1)
-	p.done()
-	if out.Len() > 0 {
-		t.Errorf("wrote %q where nobody looks", out.String())
-	}
-	p = &progress{out: &out, total: 10, unit: "things"}
-	p.at(5)
-	p.at(6) // too soon after
-	p.done()
-	if want := "\r\x1b[K5 of 10 things (50 %)\r\x1b[K"; out.String() != want {
-		t.Errorf("wrote %q, want %q", out.String(), want)
-	}
-}

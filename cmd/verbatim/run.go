@@ -53,6 +53,7 @@ func verbs() []verb {
 		{"fixtures", "record", "write a conversation of the log as a fixture, without its people", fixtures},
 		{"generate", "", "write a made-up log, one recorded event a line", generate},
 		{"rebuild", "", "render every body again from the log", rebuild},
+		{"verify", "", "prove the log, and what was delivered from it", verify},
 		{"endpoints", "list|show|create|update|rotate-secret|enable|disable|test|retry-failed|delete", "manage webhook endpoints", endpoints},
 		{"deliveries", "ENDPOINT", "list what was sent to an endpoint, and what waits", deliveries},
 		{"feed", "ENDPOINT", "pull what an endpoint is sent", feed},
