@@ -80,17 +80,32 @@ func TestWhatWasGivenUpIsSentAgain(t *testing.T) {
 	if r := runCommand(t, "", "redeliver", "dlv_0", "-database", database); r.code != 1 || !strings.Contains(r.errors, "delivery.not_found") {
 		t.Errorf("an unknown delivery: %d %s", r.code, r.errors)
 	}
-	// A test event is about no conversation.
-	receiver.setRefuse("")
-	if r := runCommand(t, "", "endpoints", "test", ep.ID, "-database", database); r.code != 1 || !strings.Contains(r.errors, "answered 503") {
-		t.Errorf("a test that is refused: %d %s", r.code, r.errors)
-	}
-	receiver.setRefuse(c.ID)
-	if got := command("endpoints", "test", ep.ID); !strings.Contains(got[0], `"accepted":true`) {
-		t.Errorf("a test that is accepted: %s", got)
-	}
 	if code := s.stop(); code != 0 {
 		t.Errorf("exit code %d: %s", code, s.errs)
 	}
 	receiver.got.proveAll(t, folder)
+}
+
+// TestEndpointsAreTested sends an endpoint a test event from the command line,
+// which fails where the endpoint does not accept it.
+func TestEndpointsAreTested(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "data")
+	receiver := newMoody(t)
+	s := startServer(t, folder)
+	var ep struct{ ID string }
+	s.call(http.MethodPost, "/v1/endpoints", s.key, `{"url":"`+receiver.url+`","dialect":"verbatim@1","events":[]}`, &ep)
+	try := func() result {
+		return runCommand(t, "", "endpoints", "test", ep.ID, "--json", "-database", "sqlite:"+folder)
+	}
+	if r := try(); r.code != 1 || !strings.Contains(r.errors, "answered 503") { // it is about no conversation
+		t.Errorf("one that is refused: %d %s", r.code, r.errors)
+	}
+	receiver.setRefuse("another")
+	if r := try(); r.code != 0 || !strings.Contains(r.out, `"accepted":true`) {
+		t.Errorf("one that is accepted: %d %s %s", r.code, r.out, r.errors)
+	}
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit code %d: %s", code, s.errs)
+	}
 }
