@@ -82,9 +82,9 @@ func (r *received) proveAll(tb testing.TB, folder string) {
 type verified struct {
 	Identical bool
 	Log       struct {
-		From, To, Events, Streams int64
-		Seal                      string
-		Expected                  []struct {
+		From, To, Events, Streams, Erased int64
+		Seal                              string
+		Expected                          []struct {
 			Seal  string
 			Holds bool
 		}

@@ -100,15 +100,17 @@ func prove(t *testing.T) *proven {
 func (p *proven) copy(t *testing.T) (folder string, db *sql.DB) {
 	t.Helper()
 	folder = t.TempDir()
-	b, err := os.ReadFile(filepath.Join(p.folder, "verbatim.db"))
+	for _, name := range []string{"verbatim.db", "secret.key"} {
+		b, err := os.ReadFile(filepath.Join(p.folder, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, name), b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := sql.Open("sqlite3", filepath.Join(folder, "verbatim.db"))
 	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(folder, "verbatim.db")
-	if err := os.WriteFile(file, b, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if db, err = sql.Open("sqlite3", file); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = db.Close() })
