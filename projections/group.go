@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -50,6 +51,15 @@ type Group struct {
 	position int64         // committed by all members
 	moved    chan struct{} // closed when position moves
 	parked   map[parkedKey]Parked
+	faults   map[string]Fault // by projection
+}
+
+// A Fault is what last went wrong with a projection.
+type Fault struct {
+	At       time.Time `json:"at"`
+	Error    string    `json:"error"`
+	Stream   string    `json:"stream,omitempty"` // that was parked, if that is what happened
+	Position int64     `json:"position,omitempty"`
 }
 
 type member struct {
@@ -67,7 +77,7 @@ func NewGroup(
 ) *Group {
 	g := &Group{
 		log: log, codec: codec, store: store, clock: clock, slog: logger,
-		moved: make(chan struct{}), parked: make(map[parkedKey]Parked), stale: true,
+		moved: make(chan struct{}), parked: make(map[parkedKey]Parked), faults: make(map[string]Fault), stale: true,
 	}
 	for _, p := range ps {
 		g.members = append(g.members, &member{Projection: p})
@@ -101,6 +111,9 @@ func (g *Group) Load(ctx context.Context) error {
 	clear(g.parked)
 	for _, p := range parked {
 		g.parked[parkedKey{p.Projection, p.Stream}] = p
+		if g.faults[p.Projection].At.Before(p.At) {
+			g.faults[p.Projection] = Fault{p.At, p.Error, p.Stream, p.Position}
+		}
 	}
 	g.mu.Unlock()
 	g.stale = false
@@ -171,6 +184,33 @@ func (g *Group) Parked() []Parked {
 		out = append(out, p)
 	}
 	return out
+}
+
+// Faults returns what last went wrong with each projection since the program began,
+// or with streams that are parked.
+func (g *Group) Faults() map[string]Fault {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return maps.Clone(g.faults)
+}
+
+// failed notes that no projection could commit.
+func (g *Group) failed(err error) {
+	f := Fault{At: g.clock().UTC(), Error: cut(err)}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, m := range g.members {
+		g.faults[m.Name()] = f
+	}
+}
+
+// cut returns what is kept of an error.
+func cut(err error) string {
+	detail := err.Error()
+	if len(detail) > MaxPoisonDetail {
+		detail = strings.ToValidUTF8(detail[:MaxPoisonDetail], "") // the cut may be within a character
+	}
+	return detail
 }
 
 // Project takes the group over one event, into the open page. It never fails:
@@ -248,10 +288,7 @@ func (g *Group) isParked(projection, stream string) bool {
 }
 
 func (g *Group) park(projection string, r *eventstore.Recorded, poison error, attempts int) {
-	detail := poison.Error()
-	if len(detail) > MaxPoisonDetail {
-		detail = strings.ToValidUTF8(detail[:MaxPoisonDetail], "") // the cut may be within a character
-	}
+	detail := cut(poison)
 	p := Parked{projection, r.Stream, r.Position, r.Version, detail, attempts, g.clock().UTC()}
 	g.slog.Error("a projection cannot take an event; its stream is parked there",
 		slog.String("projection", projection), slog.Int64("position", r.Position), eventstore.About(r.Stream),
@@ -260,6 +297,7 @@ func (g *Group) park(projection string, r *eventstore.Recorded, poison error, at
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.parked[parkedKey{projection, r.Stream}] = p
+	g.faults[projection] = Fault{p.At, detail, r.Stream, r.Position}
 }
 
 // Commit commits the open page. After an error the group is where it was
@@ -284,6 +322,7 @@ var errDropped = errors.New("the page was dropped before it was committed; its e
 
 func (g *Group) commit(ctx context.Context, page *Page) error {
 	if err := g.store.CommitPage(ctx, page); err != nil {
+		g.failed(err)
 		return errors.Join(fmt.Errorf("commit page: %w", err), g.drop(ctx))
 	}
 	for _, m := range g.members {

@@ -229,7 +229,7 @@ type RebuilderConfig struct {
 	// serve forget their rows afterwards.
 	Between func(ctx context.Context, do func(ctx context.Context) error) error
 	// Swapped is told when a read model has rows that it did not have before.
-	Swapped func(projection string)
+	Swapped func(ctx context.Context, projection string)
 }
 
 // A Rebuilder makes read models anew from the log, one at a time, while the old
@@ -649,7 +649,7 @@ func (s *shadow) finish(ctx context.Context) error {
 		return s.exchange(ctx)
 	})
 	if s.State == RebuildDone {
-		s.cfg.Swapped(s.Projection)
+		s.cfg.Swapped(ctx, s.Projection)
 	}
 	return err
 }

@@ -20,6 +20,8 @@ const (
 	// otherwise. It is spent on the conversations that are being had; what falls
 	// out is read again.
 	TranscriptMemory = 64 << 20
+	// FeedMemory is the bound of those that feeds are rendered from.
+	FeedMemory = 16 << 20
 	// cursorsPerStream is how many places in one conversation are kept: the
 	// newest, and those of endpoints that are behind.
 	cursorsPerStream = 4

@@ -19,10 +19,6 @@ import (
 
 // Limits of feeds.
 const (
-	// feedMemory bounds the histories that are remembered for feeds. It is apart
-	// from those of deliveries: a receiver that takes up a year must not throw out
-	// what is being sent just now.
-	feedMemory = 16 << 20
 	// feedLooks is how many requests look into the log at a time, each with a page
 	// in memory. Others take their turn; those that wait for something to happen
 	// do not count.
@@ -161,7 +157,7 @@ func (q *FeedQuery) waiting() (wait time.Duration, err error) {
 // feed returns the feed of an endpoint of the account, also of a deleted one. The
 // log alone is asked: read models that are behind hold nobody up.
 func (s *Server) feed(ctx context.Context, id string) (*projections.Feed, error) {
-	feed, err := projections.NewFeed(ctx, s.cfg.Log, s.cfg.Codec, s.cfg.Dialects, s.pulled, s.cfg.Clock, id)
+	feed, err := projections.NewFeed(ctx, s.cfg.Log, s.cfg.Codec, s.cfg.Dialects, s.cfg.Pulled, s.cfg.Clock, id)
 	if errors.Is(err, projections.ErrNoEndpoint) {
 		return nil, endpoint.NotRegistered
 	}

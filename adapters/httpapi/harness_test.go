@@ -39,11 +39,13 @@ type house struct {
 	t           testing.TB
 	store       *sqlite.Store
 	group       *projections.Group
+	rebuilder   *projections.Rebuilder
 	transcripts *projections.Transcripts
 	api         *httpapi.Server
 	http        *httptest.Server
 	log         *lockedBuffer
 	now         func() time.Time
+	projecting  *sync.Mutex
 
 	key   string // of the account default
 	keyID string
@@ -59,7 +61,7 @@ func open(tb testing.TB, configure ...func(*httpapi.Config)) *house {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	h := &house{t: tb, store: store, log: &lockedBuffer{}, now: time.Now}
+	h := &house{t: tb, store: store, log: &lockedBuffer{}, now: time.Now, projecting: &sync.Mutex{}}
 	codec := eventstore.Catalogue()
 	logger := slog.New(slog.NewTextHandler(h.log, nil))
 	dialects := dialect.All()
@@ -67,6 +69,10 @@ func open(tb testing.TB, configure ...func(*httpapi.Config)) *house {
 	h.group = projections.NewGroup(store, codec, store, time.Now, logger,
 		projections.NewInbox(store), projections.NewTyping(nil), projections.NewEndpoints(store, nil),
 		projections.NewPlan(store, codec, store, dialects, nil))
+	h.rebuilder = projections.NewRebuilder(projections.RebuilderConfig{
+		Log: store, Codec: codec, Store: store, Clock: time.Now, Slog: logger, Names: h.group.Names(),
+		Between: h.between, Swapped: func(context.Context, string) {},
+	})
 	stop := h.project()
 
 	for _, id := range []string{"default", "other"} {
@@ -88,7 +94,8 @@ func open(tb testing.TB, configure ...func(*httpapi.Config)) *house {
 			Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
 		}),
 		Log: store, Events: store.Events(), Transcripts: h.transcripts, Models: store, Access: access{store}, Projected: h.group,
-		Dialects: dialects, Codec: codec,
+		Rebuilder: h.rebuilder,
+		Dialects:  dialects, Codec: codec,
 		Tester:    noTester{},
 		Key:       access{store}.Key,
 		AdminKeys: []string{"", adminKey},
@@ -121,6 +128,13 @@ func open(tb testing.TB, configure ...func(*httpapi.Config)) *house {
 	return h
 }
 
+// between calls do while nothing is projected.
+func (h *house) between(ctx context.Context, do func(context.Context) error) error {
+	h.projecting.Lock()
+	defer h.projecting.Unlock()
+	return h.group.Between(ctx, do)
+}
+
 // project keeps the read models at the head of the log until stop is called.
 func (h *house) project() (stop func()) {
 	h.t.Helper()
@@ -132,9 +146,11 @@ func (h *house) project() (stop func()) {
 	var done sync.WaitGroup
 	done.Go(func() {
 		for {
+			h.projecting.Lock()
 			if err := h.group.CatchUp(ctx); err != nil && ctx.Err() == nil {
 				h.t.Error(err)
 			}
+			h.projecting.Unlock()
 			select {
 			case <-latch:
 			case <-ctx.Done():

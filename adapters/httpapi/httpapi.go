@@ -104,7 +104,27 @@ type Projected interface {
 	Positions(ctx context.Context) (map[string]int64, error)
 	Wait(ctx context.Context, position int64) error
 	Parked() []projections.Parked
+	Names() []string
+	Faults() map[string]projections.Fault
 }
+
+// Rebuilder makes read models anew; *projections.Rebuilder is one.
+type Rebuilder interface {
+	// Ask has a projection rebuilt. It returns projections.ErrNoProjection,
+	// ErrNoReadModel, or ErrRebuilding with the rebuild that is asked for already.
+	Ask(ctx context.Context, projection string) (projections.Rebuild, error)
+	// Rebuilds returns the last rebuild of each projection.
+	Rebuilds(ctx context.Context) (map[string]projections.Rebuild, error)
+}
+
+// noRebuilder knows no projection.
+type noRebuilder struct{}
+
+func (noRebuilder) Ask(context.Context, string) (projections.Rebuild, error) {
+	return projections.Rebuild{}, projections.ErrNoProjection
+}
+
+func (noRebuilder) Rebuilds(context.Context) (map[string]projections.Rebuild, error) { return nil, nil }
 
 // DefaultHeartbeat is how often a silent event stream says that it lives. The
 // proxies that are commonly put before a server cut a silent one after 30 or 60
@@ -127,6 +147,13 @@ type Config struct {
 	Dialects    *webhooks.Dialects
 	Codec       *eventstore.Codec
 	Tester      Tester
+
+	// Rebuilder makes read models anew. Without one none can be.
+	Rebuilder Rebuilder
+	// Pulled are the histories of feeds, apart from those of deliveries: a receiver
+	// that takes up a year must not throw out what is being sent just now. Defaults
+	// to projections.FeedMemory of them.
+	Pulled *projections.Transcripts
 
 	// Key returns a key by its id, and whether there is one.
 	Key func(ctx context.Context, id string) (Key, bool, error)
@@ -196,6 +223,12 @@ func (c *Config) setDefaults() {
 	if c.JobAdded == nil {
 		c.JobAdded = func() {}
 	}
+	if c.Rebuilder == nil {
+		c.Rebuilder = noRebuilder{}
+	}
+	if c.Pulled == nil {
+		c.Pulled = projections.NewTranscripts(c.Log, c.Codec, c.Dialects, projections.FeedMemory)
+	}
 	if c.Ready == nil {
 		c.Ready = func(context.Context) error { return nil }
 	}
@@ -223,9 +256,8 @@ type Server struct {
 	admins  [][32]byte // digests of AdminKeys
 	running running    // idempotency keys of requests under way
 	tail    *tail
-	streams atomic.Int64             // event streams that are open
-	pulled  *projections.Transcripts // for feeds
-	looks   chan struct{}            // a slot for each look into a feed
+	streams atomic.Int64  // event streams that are open
+	looks   chan struct{} // a slot for each look into a feed
 	closing chan struct{}
 	close   func()
 }
@@ -239,7 +271,6 @@ func New(cfg Config) (*Server, error) {
 	s := &Server{cfg: cfg, closing: make(chan struct{})}
 	s.admins = digests(cfg.AdminKeys)
 	s.tail = newTail(cfg.Log, cfg.Events, cfg.Logger)
-	s.pulled = projections.NewTranscripts(cfg.Log, cfg.Codec, cfg.Dialects, feedMemory)
 	s.looks = make(chan struct{}, feedLooks)
 	s.close = sync.OnceFunc(func() {
 		close(s.closing)

@@ -3,6 +3,8 @@ package httpapi
 import (
 	"context"
 	"crypto/rand"
+	"errors"
+	"math"
 	"net/http"
 	"regexp"
 	"time"
@@ -41,7 +43,11 @@ func (s *Server) operatorRoutes() {
 	register(s, operatorOperation(http.MethodDelete, "revoke-key", "/v1/keys/{id}",
 		"Revoke an API key", "For the operator. It takes effect at once."), s.revokeKey)
 	register(s, operatorOperation(http.MethodGet, "get-projections", "/v1/projections",
-		"Say how far the projections have got", "For the operator. What stands still, and why."), s.getProjections)
+		"Say how far the projections have got", "For the operator. What stands still, and why, and what is being rebuilt."), s.getProjections)
+	register(s, withStatus(operatorOperation(http.MethodPost, "rebuild-projection", "/v1/projections/{name}/rebuild",
+		"Make a read model anew", "For the operator. It is made from the whole log beside the one that serves, compared with it, and takes its place "+
+			"in one transaction: reads and writes go on. GET /v1/projections shows how far that is, and what was found. It survives restarts, by beginning anew."),
+		http.StatusAccepted), s.rebuildProjection)
 	register(s, withStatus(operatorOperation(http.MethodPost, "retry-projections", "/v1/projections/retry",
 		"Try parked streams again", "For the operator. It happens within a second or two."),
 		http.StatusAccepted), s.retryProjections)
@@ -164,9 +170,44 @@ func (s *Server) revokeKey(ctx context.Context, in *keyPath) (*struct{}, error) 
 type projectionsAnswer struct {
 	Body struct {
 		Head        int64                `json:"head" doc:"Last position in the log."`
-		Projections map[string]int64     `json:"projections" doc:"How far each has got."`
+		Projections []ProjectionView     `json:"projections"`
 		Parked      []projections.Parked `json:"parked"`
 	}
+}
+
+// ProjectionView is a projection as the operator sees it.
+type ProjectionView struct {
+	Name       string             `json:"name" example:"inbox"`
+	Position   int64              `json:"position" doc:"How far it has got."`
+	LagEvents  int64              `json:"lag_events" doc:"How many events of the log it has not seen."`
+	LagSeconds float64            `json:"lag_seconds" doc:"Age of the oldest of them."`
+	Parked     int                `json:"parked" doc:"Streams of its that stand still."`
+	LastError  *projections.Fault `json:"last_error,omitempty" doc:"What last went wrong since the program began, or with a stream that stands still."`
+	Rebuild    *RebuildView       `json:"rebuild,omitempty" doc:"The last one."`
+}
+
+// RebuildView is a rebuild as the operator sees it.
+type RebuildView struct {
+	projections.Rebuild
+
+	EventsPerSecond float64 `json:"events_per_second,omitempty" doc:"While it was built."`
+}
+
+func newRebuildView(r projections.Rebuild, now time.Time) *RebuildView {
+	v := &RebuildView{Rebuild: r}
+	if r.StartedAt == nil {
+		return v
+	}
+	until := now
+	if r.BuiltAt != nil {
+		until = *r.BuiltAt
+	} else if r.EndedAt != nil {
+		until = *r.EndedAt
+	}
+	if took := until.Sub(*r.StartedAt); took > 0 {
+		v.EventsPerSecond = math.Round(float64(r.Events) / took.Seconds())
+	}
+	return v
 }
 
 func (s *Server) getProjections(ctx context.Context, _ *struct{}) (*projectionsAnswer, error) {
@@ -175,12 +216,74 @@ func (s *Server) getProjections(ctx context.Context, _ *struct{}) (*projectionsA
 	}
 	out := &projectionsAnswer{}
 	out.Body.Parked = append([]projections.Parked{}, s.cfg.Projected.Parked()...)
-	var err error
+	positions, err := s.cfg.Projected.Positions(ctx) // before the head: nobody is ahead of it
+	if err != nil {
+		return nil, err
+	}
 	if out.Body.Head, err = s.cfg.Log.Head(ctx); err != nil {
 		return nil, err
 	}
-	out.Body.Projections, err = s.cfg.Projected.Positions(ctx)
-	return out, err
+	rebuilds, err := s.cfg.Rebuilder.Rebuilds(ctx)
+	if err != nil {
+		return nil, err
+	}
+	faults, now := s.cfg.Projected.Faults(), s.cfg.Clock()
+	ages := make(map[int64]float64) // most of them are at the same place
+	for _, name := range s.cfg.Projected.Names() {
+		v := ProjectionView{Name: name, Position: positions[name], LagEvents: out.Body.Head - positions[name]}
+		if _, known := ages[v.Position]; !known && v.LagEvents > 0 {
+			if ages[v.Position], err = s.age(ctx, v.Position, now); err != nil {
+				return nil, err
+			}
+		}
+		v.LagSeconds = ages[v.Position]
+		for _, p := range out.Body.Parked {
+			if p.Projection == name {
+				v.Parked++
+			}
+		}
+		if f, failed := faults[name]; failed {
+			v.LastError = &f
+		}
+		if r, ok := rebuilds[name]; ok {
+			v.Rebuild = newRebuildView(r, now)
+		}
+		out.Body.Projections = append(out.Body.Projections, v)
+	}
+	return out, nil
+}
+
+// age returns for how many seconds the event behind a position has been there.
+func (s *Server) age(ctx context.Context, position int64, now time.Time) (float64, error) {
+	for r, err := range s.cfg.Log.ReadLog(ctx, position) {
+		return max(0, now.Sub(r.Time).Round(time.Millisecond).Seconds()), err
+	}
+	return 0, nil
+}
+
+type projectionPath struct {
+	Name string `path:"name" doc:"Name of the projection." example:"inbox"`
+}
+
+type rebuildAnswer struct{ Body *RebuildView }
+
+func (s *Server) rebuildProjection(ctx context.Context, in *projectionPath) (*rebuildAnswer, error) {
+	if err := operatorOnly(callOf(ctx)); err != nil {
+		return nil, err
+	}
+	r, err := s.cfg.Rebuilder.Ask(ctx, in.Name)
+	switch {
+	case errors.Is(err, projections.ErrNoProjection):
+		return nil, newProblem(http.StatusNotFound, "projection.not_found", "there is no such projection; GET /v1/projections lists them")
+	case errors.Is(err, projections.ErrNoReadModel):
+		return nil, newProblem(http.StatusConflict, "projection.no_read_model",
+			"its rows bear what became of deliveries, which the log does not know; verify proves them against the log, and a replay of an endpoint sends again")
+	case errors.Is(err, projections.ErrRebuilding):
+		return nil, newProblem(http.StatusConflict, "projection.rebuilding", "it is "+string(r.State)+" already; GET /v1/projections says how far it has got")
+	case err != nil:
+		return nil, err
+	}
+	return &rebuildAnswer{newRebuildView(r, s.cfg.Clock())}, nil
 }
 
 type retryInput struct {

@@ -216,7 +216,7 @@ type content struct {
 // contents reads rows of a table.
 func (m *readModel) contents(ctx context.Context, t *sql.Tx, table, where string, args ...any) (out []content, err error) {
 	columns := strings.Join(append(append([]string{}, m.key...), m.values...), ", ")
-	rows, err := t.QueryContext(ctx, "SELECT "+columns+" FROM "+table+" WHERE "+where, args...)
+	rows, err := t.QueryContext(ctx, "SELECT "+columns+" FROM "+table+" WHERE "+where, args...) //nolint:gosec // all of them are our own
 	if err != nil {
 		return nil, err
 	}

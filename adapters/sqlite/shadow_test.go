@@ -91,7 +91,7 @@ func (r *rebuilding) open() {
 	r.b = projections.NewRebuilder(projections.RebuilderConfig{
 		Log: r.store, Codec: r.codec, Store: racing{r.store, r}, Clock: func() time.Time { return r.now }, Slog: slog.New(slog.DiscardHandler),
 		Names: r.group.Names(), Between: r.group.Between,
-		Swapped: func(projection string) { r.swapped = append(r.swapped, projection) },
+		Swapped: func(_ context.Context, projection string) { r.swapped = append(r.swapped, projection) },
 	})
 }
 
@@ -631,7 +631,7 @@ func BenchmarkRebuild(b *testing.B) {
 				for b.Loop() {
 					rebuilder := projections.NewRebuilder(projections.RebuilderConfig{
 						Log: store, Codec: codec, Store: store, Clock: time.Now, Slog: slog.New(slog.DiscardHandler),
-						Names: group.Names(), Between: group.Between, Swapped: func(string) {},
+						Names: group.Names(), Between: group.Between, Swapped: func(context.Context, string) {},
 					})
 					if _, err := rebuilder.Ask(b.Context(), projection); err != nil {
 						b.Fatal(err)
@@ -682,8 +682,10 @@ func talks(codec *eventstore.Codec, conversations, events, together int) iter.Se
 						e = conversation.TypingStopped{Author: rhaegar}
 					}
 					if version == 0 {
-						e = conversation.Created{Account: domain.Account{ID: "acme"}, Inbox: domain.Inbox{ID: "shop"}, Channel: "web", Customer: rhaegar,
-							Attributes: domain.Attributes{{Key: "page", Value: []byte(`"https://example.com/shop"`)}, {Key: "browser_name", Value: []byte(`"Firefox"`)}}}
+						e = conversation.Created{
+							Account: domain.Account{ID: "acme"}, Inbox: domain.Inbox{ID: "shop"}, Channel: "web", Customer: rhaegar,
+							Attributes: domain.Attributes{{Key: "page", Value: []byte(`"https://example.com/shop"`)}, {Key: "browser_name", Value: []byte(`"Firefox"`)}},
+						}
 					}
 					name, schema, data, err := codec.Encode(e)
 					position++

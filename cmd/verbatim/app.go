@@ -57,6 +57,7 @@ type app struct {
 	notary       *notary
 	expirer      *projections.Expirer
 	jobs         *webhooks.Jobs
+	rebuilder    *projections.Rebuilder
 	janitor      *webhooks.Janitor // may be nil
 	typing       chan struct{}     // one slot: somebody began or stopped typing
 	api          *httpapi.Server
@@ -129,6 +130,10 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	a.subscription = messaging.New(
 		messaging.Topic{DB: a.store.Readers(), Select: sqlite.SelectLog, Scan: sqlite.ScanEvent},
 		group, a.store.Events(), log)
+	a.rebuilder = projections.NewRebuilder(projections.RebuilderConfig{
+		Log: a.store, Codec: codec, Store: a.store, Clock: time.Now, Slog: log,
+		Names: group.Names(), Between: a.subscription.Between, Swapped: a.swapped,
+	})
 	a.expirer = projections.NewExpirer(a.store, time.Now, func(ctx context.Context, account, id, author string) error {
 		_, err := conversations.Execute(ctx, eventstore.Order[conversation.State, conversation.Command]{
 			Account: account, ID: id, Command: conversation.ExpireTyping{AuthorID: author},
@@ -144,7 +149,8 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 			}),
 		Endpoints: endpoints,
 		Log:       a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Access: access{a.store},
-		Projected: group, Dialects: dialects, Codec: codec, Tester: a.dispatcher,
+		Pulled:    projections.NewTranscripts(a.store, codec, dialects, projections.FeedMemory),
+		Projected: group, Rebuilder: a.rebuilder, Dialects: dialects, Codec: codec, Tester: a.dispatcher,
 		Key:       access{a.store}.Key,
 		AdminKeys: []string{cfg.AdminKey, a.token},
 		CheckURL:  cfg.egress.Check,
@@ -192,6 +198,22 @@ func (a *app) prepareAccess(ctx context.Context) error {
 	return access{a.store}.AddKey(ctx, key)
 }
 
+// swapped has those who remember rows of a read model look at them anew.
+func (a *app) swapped(ctx context.Context, projection string) {
+	switch projection {
+	case (*projections.Typing)(nil).Name():
+		a.wakeExpirer()
+	case (*projections.Endpoints)(nil).Name():
+		rows, err := a.store.EndpointRows(ctx)
+		if err != nil {
+			a.log.ErrorContext(ctx, "endpoints could not be looked at anew; a restart makes sure of their settings", "error", err)
+		}
+		for i := range rows {
+			a.dispatcher.Wake(rows[i].ID)
+		}
+	}
+}
+
 func (a *app) wakeExpirer() {
 	select {
 	case a.typing <- struct{}{}:
@@ -223,6 +245,7 @@ func (a *app) run(ctx context.Context) error {
 	parts.Go(func() error { a.notary.run(told); return nil })
 	parts.Go(func() error { a.expire(failed); return nil })
 	parts.Go(func() error { a.steps(failed, "jobs", a.jobs.Rung(), a.jobs.Step); return nil })
+	parts.Go(func() error { a.steps(failed, "rebuild", a.rebuilder.Rung(), a.rebuilder.Step); return nil })
 	if a.janitor != nil {
 		parts.Go(func() error { a.steps(failed, "janitor", nil, a.janitor.Step); return nil })
 	}

@@ -217,52 +217,6 @@ func keys(ctx context.Context, sh *shell, args []string) error {
 	}
 }
 
-type parkedView struct {
-	Projection string `json:"projection"`
-	Stream     string `json:"stream"`
-	Position   int64  `json:"position"`
-	Attempts   int    `json:"attempts"`
-	Error      string `json:"error"`
-}
-
-func projectionsVerb(ctx context.Context, sh *shell, args []string) error {
-	what, rest, err := choose("projections", args, "list", "retry")
-	if err != nil {
-		return err
-	}
-	if what == "retry" {
-		var projection string
-		define := func(fs *flag.FlagSet) {
-			fs.StringVar(&projection, "projection", "", "only what this projection has parked")
-		}
-		return act(ctx, sh, "projections retry", rest, nil, define, func(c *client, _ []string) error {
-			return sh.callAndPrint(ctx, c, http.MethodPost, "/v1/projections/retry", map[string]string{"projection": projection})
-		})
-	}
-	return act(ctx, sh, "projections list", rest, nil, nil, func(c *client, _ []string) error {
-		var answer struct {
-			Head        int64            `json:"head"`
-			Projections map[string]int64 `json:"projections"`
-			Parked      []parkedView     `json:"parked"`
-		}
-		if err := c.call(ctx, http.MethodGet, "/v1/projections", nil, &answer); err != nil {
-			return err
-		}
-		if sh.json {
-			sh.printJSON(sh.out, answer)
-			return nil
-		}
-		fmt.Fprintf(sh.out, "the log is at %d\n", answer.Head)
-		for name, position := range answer.Projections {
-			fmt.Fprintf(sh.out, "%s is at %d\n", name, position)
-		}
-		for _, p := range answer.Parked {
-			fmt.Fprintf(sh.out, "parked in %s at %d (%s), %d attempts: %s\n", p.Projection, p.Position, p.Stream, p.Attempts, p.Error)
-		}
-		return nil
-	})
-}
-
 // callAndPrint prints the answer as it came, indented for people.
 func (sh *shell) callAndPrint(ctx context.Context, c *client, method, path string, body any) error {
 	var answer json.RawMessage
@@ -272,6 +226,7 @@ func (sh *shell) callAndPrint(ctx context.Context, c *client, method, path strin
 	return sh.printAnswer(answer)
 }
 
+// printAnswer prints an answer as callAndPrint does.
 func (sh *shell) printAnswer(answer json.RawMessage) error {
 	switch {
 	case len(answer) == 0 && sh.json:

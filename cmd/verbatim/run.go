@@ -60,6 +60,7 @@ func verbs() []verb {
 		{"redeliver", "DELIVERY", "send a delivery again", redeliver},
 		{"keys", "list|create|revoke", "manage API keys", keys},
 		{"projections", "list|retry", "look after the projections", projectionsVerb},
+		{"rebuild-projection", "NAME", "make a read model anew from the log while the old one serves", rebuildProjection},
 		{"openapi", "", "print the OpenAPI document", openapi},
 		{"version", "", "print the version", version},
 	}
