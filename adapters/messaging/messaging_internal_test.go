@@ -292,6 +292,49 @@ func TestBusyLogKeepsItsOrder(t *testing.T) {
 	g.errors.check(t)
 }
 
+// TestBetweenPages stops the projections again and again while the log is written
+// to: in between all rows are exactly as of the checkpoints, and no event is lost
+// or comes twice.
+func TestBetweenPages(t *testing.T) {
+	t.Parallel()
+	g := openRig(t)
+	s, group := g.subscription()
+	stop := run(s)
+	var talking sync.WaitGroup
+	for range 3 {
+		stream := eventstore.StreamName("conversation", newID(t).String())
+		talking.Go(func() {
+			for version := range int64(60) {
+				if _, err := g.say(stream, version, 1); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range 50 {
+		err := s.Between(t.Context(), func(ctx context.Context) error {
+			at, err := g.Checkpoints(ctx)
+			if n := len(g.counted(t)); int64(n) != at["count"] {
+				t.Errorf("%d events are in the rows as of %d", n, at["count"])
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Between(t.Context(), func(context.Context) error { return errInjected }); !errors.Is(err, errInjected) {
+		t.Errorf("error %v", err)
+	}
+	talking.Wait()
+	wait(t, group, 180)
+	g.checkCounted(t, 180)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	g.errors.check(t)
+}
+
 // TestAFailedPageComesAgain lets pages fail, small ones that are followed and
 // large ones that are read straight.
 func TestAFailedPageComesAgain(t *testing.T) {

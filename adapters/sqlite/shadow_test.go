@@ -27,6 +27,8 @@ import (
 	"verbatim/webhooks"
 )
 
+var errInjected = errors.New("injected")
+
 // rebuilding is a store with its projections and a rebuilder, whose steps the test
 // takes.
 type rebuilding struct {
@@ -41,7 +43,8 @@ type rebuilding struct {
 	versions map[string]int64
 	swapped  []string
 	now      time.Time
-	compared func() // called before rows are compared; may be nil
+	compared func()       // called before rows are compared; may be nil
+	broken   func() error // asked before rows are written or swapped; may be nil
 }
 
 // racing is a store where something happens just before rows are compared.
@@ -480,6 +483,100 @@ func TestRebuildWhileItGoesOn(t *testing.T) {
 			r.isRight()
 		})
 	}
+}
+
+func (s racing) fail() error {
+	if s.r.broken == nil {
+		return nil
+	}
+	return s.r.broken()
+}
+
+func (s racing) WriteShadow(ctx context.Context, rows *projections.Rows) error {
+	if err := s.fail(); err != nil {
+		return err
+	}
+	return s.Store.WriteShadow(ctx, rows)
+}
+
+func (s racing) SwapShadow(ctx context.Context, swap projections.Swap, now time.Time) error {
+	if err := s.fail(); err != nil {
+		return err
+	}
+	return s.Store.SwapShadow(ctx, swap, now)
+}
+
+// TestRebuildFails: what fails is tried again, and given up after a while; what
+// serves is as it was, and nothing is left.
+func TestRebuildFails(t *testing.T) {
+	t.Parallel()
+	r := openRebuilding(t, 6)
+	for range 2*projections.RebuildBatch + 10 {
+		r.begin()
+	}
+	r.catchUp()
+	r.sql("UPDATE inbox SET status = 'odd' WHERE conversation = (SELECT max(conversation) FROM inbox)")
+	before := dump(t, r.store, readModelDumps()[0])
+	for _, want := range []projections.RebuildState{projections.RebuildFailed, projections.RebuildDone} {
+		fatal := want == projections.RebuildFailed
+		asked, failed := 0, 0
+		r.broken = func() error {
+			if asked++; asked > 2 && (fatal || asked%2 == 0) {
+				return errInjected
+			}
+			return nil
+		}
+		r.ask("inbox")
+		for wait := time.Duration(0); wait != webhooks.Forever; {
+			var err error
+			if _, wait, err = r.b.Step(t.Context()); err != nil {
+				if failed++; !errors.Is(err, errInjected) || wait != webhooks.Pause {
+					t.Fatal(wait, err)
+				}
+				if got := r.last("inbox"); !strings.Contains(got.Error, errInjected.Error()) {
+					t.Fatalf("%+v", got)
+				}
+			}
+		}
+		got := r.last("inbox")
+		if got.State != want || failed == 0 || fatal != (failed == projections.MaxRebuildFaults) || fatal != (got.Error != "") || got.EndedAt == nil {
+			t.Errorf("%d faults: %+v", failed, got)
+		}
+		if left := r.tables(); len(left) > 0 {
+			t.Errorf("left: %s", left)
+		}
+		if fatal {
+			if diff := cmp.Diff(before, dump(t, r.store, readModelDumps()[0])); diff != "" {
+				t.Errorf("(-before +after):\n%s", diff)
+			}
+		}
+	}
+	r.isRight()
+}
+
+// TestRebuildReleases a stream that was parked for a reason that is gone.
+func TestRebuildReleases(t *testing.T) {
+	t.Parallel()
+	r := openRebuilding(t, 7)
+	stream := r.begin()
+	r.catchUp()
+	r.sql("INSERT INTO parked VALUES ('inbox', ?, 2, 2, 'it could not be done then', 1, 1, 0)", stream)
+	if err := r.group.Load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.add(stream, conversation.MessagePosted{MessageID: "m", Author: rhaegar, Text: "a", ContentType: "text"})
+	r.catchUp()
+	r.ask("inbox")
+	r.steps(nil)
+	if got := r.last("inbox"); got.Released != 1 || got.Parked != 0 || got.Differences.Changed != 1 {
+		t.Errorf("%+v", got)
+	}
+	if parked := r.group.Parked(); len(parked) > 0 {
+		t.Errorf("%+v", parked)
+	}
+	r.add(stream, conversation.MessagePosted{MessageID: "n", Author: rhaegar, Text: "b", ContentType: "text"})
+	r.catchUp()
+	r.isRight()
 }
 
 // TestCompareShadow compares rows at random in pages of any size: together they
