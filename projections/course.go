@@ -74,6 +74,22 @@ func (c *Course) Endpoint() EndpointRow { return c.steps[len(c.steps)-1].row }
 // AsNow makes the settings that the endpoint has now count for all times.
 func (c *Course) AsNow() { c.steps, c.now = c.steps[len(c.steps)-1:], -1 }
 
+// Speak makes the endpoint be told everything in one version of its dialect,
+// whatever version it is set to. A version that does not exist is an error, which
+// names those that do.
+func (c *Course) Speak(version int) error {
+	for i := range c.steps {
+		settings := &c.steps[i].row.Settings
+		dialect, err := c.plan.dialects.FindVersion(settings.Dialect, version)
+		if err != nil {
+			return err
+		}
+		settings.Dialect = dialect.Name()
+	}
+	c.now = -1
+	return nil
+}
+
 // Owed returns the deliveries that an event makes for the endpoint, pending and
 // due at once, until it is called again. Events may come in any order; in that of
 // the log they cost least.

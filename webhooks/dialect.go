@@ -4,6 +4,7 @@
 package webhooks
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -168,17 +169,33 @@ func (ds *Dialects) Find(name string) (Dialect, error) {
 	if d, ok := ds.byName[name]; ok {
 		return d, nil
 	}
-	var newest Dialect
-	for full, d := range ds.byName {
-		bare, _, _ := strings.Cut(full, "@")
-		if bare == name && (newest == nil || versionOf(full) > versionOf(newest.Name())) {
-			newest = d
+	bare, _, _ := strings.Cut(name, "@")
+	versions := ds.versions(bare)
+	switch {
+	case len(versions) == 0:
+		return nil, &domain.FieldError{Field: "dialect", Rule: "must be one of " + strings.Join(ds.Names(), ", ")}
+	case bare != name:
+		return nil, &domain.FieldError{Field: "dialect", Rule: "must be one of " + strings.Join(versions, ", ")}
+	}
+	return ds.byName[versions[len(versions)-1]], nil
+}
+
+// FindVersion returns a version of a dialect, whatever version its name says.
+func (ds *Dialects) FindVersion(name string, version int) (Dialect, error) {
+	bare, _, _ := strings.Cut(name, "@")
+	return ds.Find(bare + "@" + strconv.Itoa(version))
+}
+
+// versions returns the full names of a dialect's versions, oldest first.
+func (ds *Dialects) versions(bare string) []string {
+	var names []string
+	for full := range ds.byName {
+		if strings.HasPrefix(full, bare+"@") {
+			names = append(names, full)
 		}
 	}
-	if newest == nil {
-		return nil, &domain.FieldError{Field: "dialect", Rule: "must be one of " + strings.Join(ds.Names(), ", ")}
-	}
-	return newest, nil
+	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(versionOf(a), versionOf(b)) })
+	return names
 }
 
 // find returns the dialect of that full name, or nil.
