@@ -245,6 +245,40 @@ func readAttributes(q *quick, v reflect.Value) bool {
 // fewAttributes bounds how many keys are searched for one that stands twice.
 const fewAttributes = 32
 
+// actor reads metadata for one of its members.
+func (q *quick) actor() (actor string, ok bool) {
+	if !q.next('{') {
+		return "", false
+	}
+	if q.next('}') {
+		return "", true
+	}
+	for seen := false; ; {
+		name, ok := q.name()
+		if !ok {
+			return "", false
+		}
+		switch string(name) {
+		case "actor":
+			if seen {
+				return "", false // the last one counts
+			}
+			seen = true
+			actor, ok = q.text()
+		case "command", "correlation", "causation", "trace":
+			ok = q.skip(0)
+		default:
+			return "", false // it may be one of them in another spelling
+		}
+		if !ok {
+			return "", false
+		}
+		if !q.next(',') {
+			return actor, q.next('}')
+		}
+	}
+}
+
 // peek returns the next byte, 0 at the end.
 func (q *quick) peek() byte {
 	if q.at < len(q.data) {

@@ -301,23 +301,30 @@ func Wants(names []string, fact string, word Word) bool {
 // ID returns the webhook-id: it belongs to (endpoint, recorded event, event
 // name) and is the same over attempts, restarts and redeliveries.
 func ID(endpointID string, event uuid.UUID, name string) string {
-	sum := identity(endpointID, event, name)
-	return "msg_" + hex.EncodeToString(sum[:16])
+	_, webhookID := IDs(endpointID, event, name)
+	return webhookID
 }
 
 // DeliveryID returns the id of the delivery that the plan makes for (endpoint,
 // recorded event, event name); planned again it is the same. It begins with
 // the event's own time, so that ids ascend like the log.
 func DeliveryID(endpointID string, event uuid.UUID, name string) string {
-	sum := identity(endpointID, event, name)
+	deliveryID, _ := IDs(endpointID, event, name)
+	return deliveryID
+}
+
+// IDs returns DeliveryID and ID, for little more than one of them.
+func IDs(endpointID string, event uuid.UUID, name string) (deliveryID, webhookID string) {
+	var stack [256]byte
+	text := append(append(stack[:0], endpointID...), 0)
+	text = append(append(text, event.String()...), 0)
+	sum := sha256.Sum256(append(text, name...))
 	var id uuid.UUID
 	copy(id[:6], event[:6])
 	copy(id[6:], sum[16:26])
 	id[6] = id[6]&0x0f | 0x80 // version 8: made by our own rule (RFC 9562, 5.8)
 	id[8] = id[8]&0x3f | 0x80
-	return "dlv_" + strings.ReplaceAll(id.String(), "-", "")
-}
-
-func identity(endpointID string, event uuid.UUID, name string) [32]byte {
-	return sha256.Sum256([]byte(endpointID + "\x00" + event.String() + "\x00" + name))
+	deliveryID = string(hex.AppendEncode(append(stack[:0], "dlv_"...), id[:]))
+	webhookID = string(hex.AppendEncode(append(stack[:0], "msg_"...), sum[:16]))
+	return deliveryID, webhookID
 }

@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"runtime"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,11 +28,9 @@ const (
 	// maxWorkers is far above the processors of any machine; more would only
 	// take memory.
 	maxWorkers = 256
-	// pageEvents and pageBytes are how much of the log is handed out at a time:
-	// enough for the handing out to cost nothing beside the rendering, and what
-	// the store reads at a time, so that it reads nothing twice.
+	// pageEvents is room for what the store reads at a time, which is handed out
+	// together: enough for that to cost nothing beside the rendering.
 	pageEvents = 512
-	pageBytes  = 8 << 20
 	// pagesAhead is how many pages may be read and not yet written.
 	pagesAhead = 4
 	// chunkBytes and chunksAhead are how much output a worker may be ahead of
@@ -267,35 +266,24 @@ func (r *rebuilding) read(ctx context.Context) {
 
 // nextPage reads a page of the selected events.
 func (r *rebuilding) nextPage(ctx context.Context) *page {
-	p, size := &page{}, 0
-	events := r.log.ReadLog(ctx, r.behind)
+	p, stream, more := &page{}, "", false
 	if r.conversation != "" {
-		events = r.log.ReadStream(ctx, eventstore.StreamName("conversation", r.conversation), r.behind)
+		stream = eventstore.StreamName("conversation", r.conversation)
 	}
-	for e, err := range events {
-		if err != nil {
-			p.err = err
-			break
-		}
-		if e.Position > r.to {
-			break
-		}
-		r.behind = e.Position
-		if r.conversation != "" {
-			if r.behind = e.Version; e.Position < r.from {
-				continue
-			}
-		}
-		if len(p.events) == 0 {
-			p.events, p.owners = make([]eventstore.Recorded, 0, pageEvents), make([]*worker, 0, pageEvents)
-		}
-		p.events = append(p.events, e)
-		p.owners = append(p.owners, r.workers[maphash.String(r.seed, e.Stream)%uint64(len(r.workers))])
-		if size += len(e.Data) + len(e.Metadata); size >= pageBytes || len(p.events) == pageEvents {
-			return p
+	p.events, more, p.err = r.log.ReadPage(ctx, make([]eventstore.Recorded, 0, pageEvents), stream, r.behind)
+	if n := len(p.events); n > 0 {
+		if r.behind = p.events[n-1].Position; stream != "" {
+			r.behind = p.events[n-1].Version
 		}
 	}
-	p.last = true
+	before := sort.Search(len(p.events), func(i int) bool { return p.events[i].Position >= r.from })
+	behind := sort.Search(len(p.events), func(i int) bool { return p.events[i].Position > r.to })
+	p.last = !more || behind < len(p.events)
+	p.events = p.events[before:max(before, behind)]
+	p.owners = make([]*worker, len(p.events))
+	for i := range p.events {
+		p.owners[i] = r.workers[maphash.String(r.seed, p.events[i].Stream)%uint64(len(r.workers))]
+	}
 	return p
 }
 
