@@ -2,6 +2,7 @@ package eventstore
 
 import (
 	"encoding"
+	"encoding/binary"
 	"encoding/json"
 	"reflect"
 	"strings"
@@ -329,7 +330,7 @@ func (q *quick) text() (string, bool) {
 		return "", false
 	}
 	start, wide := q.at, false
-	for i := start; i < len(q.data); i++ {
+	for i := plainUpTo(q.data, start); i < len(q.data); i++ {
 		switch c := q.data[i]; {
 		case c == '"':
 			q.at = i + 1
@@ -347,6 +348,23 @@ func (q *quick) text() (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// plainUpTo returns a place in data, from i on, up to which a string has neither
+// its end nor anything that has to be looked at closely. It takes eight bytes at a
+// time.
+func plainUpTo(data []byte, i int) int {
+	const each, top = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(data); i += 8 {
+		x := binary.LittleEndian.Uint64(data[i:])
+		// The top bit of each byte: not ASCII, below ' ', or what is subtracted from
+		// after the exclusive or has made it 0. A byte above one of those may be
+		// marked as well, and none that should be is not.
+		if (x|(x-' '*each)|(x^'"'*each-each)|(x^'\\'*each-each))&top != 0 {
+			return i
+		}
+	}
+	return i
 }
 
 // escaped reads a string with escapes, but for those by number, from its first

@@ -84,6 +84,20 @@ func TestAppendString(t *testing.T) {
 	}
 }
 
+// TestAppendStringEverywhere puts every byte at every place of a string that is
+// looked at by the piece.
+func TestAppendStringEverywhere(t *testing.T) {
+	t.Parallel()
+	const around = "abcdefghijklmnopqrst"
+	for at := range around {
+		for c := range 256 {
+			checkString(t, around[:at]+string([]byte{byte(c)})+around[at:])
+			checkString(t, around[:at]+string([]byte{byte(c), byte(c), ' '})+around[at:])
+		}
+		checkString(t, around[:at]+"\u2028 é 😀"+around[at:])
+	}
+}
+
 func FuzzAppendString(f *testing.F) {
 	for _, s := range []string{"", "a\xffb", "\u2028", "\"\\\x00", "<é>", "\xf0\x9f\x98"} {
 		f.Add(s)

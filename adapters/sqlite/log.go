@@ -248,7 +248,7 @@ func newEventScan() *eventScan {
 	r := &s.event
 	s.into = []any{
 		(*integer)(&r.Position), &r.Stream, (*integer)(&r.Version), fixed(r.ID[:]), &r.Type, &s.schema, &s.at, &r.Account,
-		&r.Data, &r.Metadata, fixed(r.Digest[:]), fixed(r.Hash[:]), &s.remains.schema, fixed(s.remains.digest[:]),
+		(*handed)(&r.Data), (*handed)(&r.Metadata), fixed(r.Digest[:]), fixed(r.Hash[:]), &s.remains.schema, fixed(s.remains.digest[:]),
 	}
 	return s
 }
@@ -277,6 +277,21 @@ func (n *integer) Scan(src any) error {
 		return fmt.Errorf("%T where an integer should be", src)
 	}
 	*n = integer(v)
+	return nil
+}
+
+// handed is scanned into bytes that are kept as the driver hands them out: it
+// copies those of each row into memory of their own (C.GoBytes), which database/sql
+// does not know and would copy once more. A test holds the driver to it.
+type handed []byte
+
+// Scan takes what the driver read.
+func (b *handed) Scan(src any) error {
+	v, ok := src.([]byte)
+	if !ok {
+		return fmt.Errorf("%T where bytes should be", src)
+	}
+	*b = v
 	return nil
 }
 

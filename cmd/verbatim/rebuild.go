@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"sort"
 	"strconv"
@@ -38,6 +39,10 @@ const (
 	// others go on until their chunks are full, and wait.
 	chunkBytes  = 256 << 10
 	chunksAhead = 4
+	// garbagePercent and memoryLimit are when garbage is collected: what SQLite
+	// takes beside is a few megabytes, and all of it stays under 256.
+	garbagePercent = 400
+	memoryLimit    = 192 << 20
 )
 
 func rebuild(ctx context.Context, sh *shell, args []string) (err error) {
@@ -91,12 +96,30 @@ func rebuild(ctx context.Context, sh *shell, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	defer sh.spendMemory()()
 	r.log = store
 	r.transcripts = projections.NewTranscripts(store, r.codec, r.dialects, cfg.HistoryMemory)
 	if err := r.findEnds(ctx); err != nil {
 		return err
 	}
 	return r.run(ctx, *workers, newWhole(sh, r.from, r.to))
+}
+
+// spendMemory has garbage collected seldom, and often again when there is much of
+// it, until what it returns is called: a rebuild makes a few kilobytes of it with
+// each event and is all that the process does. What the environment says of it
+// counts.
+func (sh *shell) spendMemory() (restore func()) {
+	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
+		if _, ok := sh.lookup(name); ok {
+			return func() {}
+		}
+	}
+	percent, limit := debug.SetGCPercent(garbagePercent), debug.SetMemoryLimit(memoryLimit)
+	return func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	}
 }
 
 // selection is what of the log is rendered, and how.
@@ -128,6 +151,7 @@ type rebuilding struct {
 	workers []*worker
 	seed    maphash.Seed // of who renders which stream, which does not show
 	pages   chan *page   // to the writer
+	spare   chan *page   // that nobody looks at any more, to be filled again
 	turn    chan struct{}
 	behind  int64        // the last event that was read; of who has the turn
 	ahead   atomic.Int32 // pages that were read and are not yet written
@@ -193,7 +217,8 @@ type page struct {
 	events []eventstore.Recorded
 	owners []*worker
 	last   bool
-	err    error // of the reading, behind the events of the last page
+	err    error        // of the reading, behind the events of the last page
+	users  atomic.Int32 // who still looks at it: workers and writer
 }
 
 // A chunk is what a worker made of some of its events.
@@ -210,7 +235,7 @@ func (r *rebuilding) run(ctx context.Context, n int, out *whole) (err error) {
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer stop()
-	r.pages, r.turn = make(chan *page, pagesAhead), make(chan struct{}, 1)
+	r.pages, r.spare, r.turn = make(chan *page, pagesAhead), make(chan *page, pagesAhead), make(chan struct{}, 1)
 	r.seed, r.behind = maphash.MakeSeed(), r.from-1
 	if r.conversation != "" {
 		r.behind = 0 // of its stream, whose versions are not positions
@@ -243,6 +268,7 @@ func (r *rebuilding) run(ctx context.Context, n int, out *whole) (err error) {
 		if p.last {
 			return p.err
 		}
+		r.leave(p)
 		if r.ahead.Add(-1) == pagesAhead-1 {
 			r.turn <- struct{}{} // nobody has it: there was no room for another page
 		}
@@ -266,11 +292,11 @@ func (r *rebuilding) read(ctx context.Context) {
 
 // nextPage reads a page of the selected events.
 func (r *rebuilding) nextPage(ctx context.Context) *page {
-	p, stream, more := &page{}, "", false
+	p, stream, more := r.room(), "", false
 	if r.conversation != "" {
 		stream = eventstore.StreamName("conversation", r.conversation)
 	}
-	p.events, more, p.err = r.log.ReadPage(ctx, make([]eventstore.Recorded, 0, pageEvents), stream, r.behind)
+	p.events, more, p.err = r.log.ReadPage(ctx, p.events, stream, r.behind)
 	if n := len(p.events); n > 0 {
 		if r.behind = p.events[n-1].Position; stream != "" {
 			r.behind = p.events[n-1].Version
@@ -280,11 +306,29 @@ func (r *rebuilding) nextPage(ctx context.Context) *page {
 	behind := sort.Search(len(p.events), func(i int) bool { return p.events[i].Position > r.to })
 	p.last = !more || behind < len(p.events)
 	p.events = p.events[before:max(before, behind)]
-	p.owners = make([]*worker, len(p.events))
 	for i := range p.events {
-		p.owners[i] = r.workers[maphash.String(r.seed, p.events[i].Stream)%uint64(len(r.workers))]
+		p.owners = append(p.owners, r.workers[maphash.String(r.seed, p.events[i].Stream)%uint64(len(r.workers))])
 	}
+	p.users.Store(int32(len(r.workers)) + 1)
 	return p
+}
+
+// room returns an empty page.
+func (r *rebuilding) room() *page {
+	select {
+	case p := <-r.spare:
+		p.events, p.owners = p.events[:0], p.owners[:0]
+		return p
+	default:
+		return &page{events: make([]eventstore.Recorded, 0, pageEvents), owners: make([]*worker, 0, pageEvents)}
+	}
+}
+
+// leave says that one of its users has done with a page.
+func (r *rebuilding) leave(p *page) {
+	if p.users.Add(-1) == 0 {
+		r.spare <- p // there is room for all pages
+	}
 }
 
 // A worker renders the events of some streams.
@@ -377,6 +421,7 @@ func (w *worker) render(ctx context.Context, p *page) bool {
 			return false
 		}
 	}
+	w.leave(p)
 	return send(ctx, w.full, c)
 }
 
