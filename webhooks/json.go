@@ -166,8 +166,21 @@ func AppendAttributes(dst []byte, a domain.Attributes) []byte {
 // AppendMillis appends t as a JSON string in RFC 3339, UTC, with three decimals
 // always: "2019-06-14T08:07:44.789Z".
 func AppendMillis(dst []byte, t time.Time) []byte {
-	return t.UTC().AppendFormat(dst, `"2006-01-02T15:04:05.000Z"`)
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 { // which RFC 3339 does not know
+		return t.AppendFormat(dst, `"2006-01-02T15:04:05.000Z"`)
+	}
+	hour, minute, second := t.Clock()
+	millis := t.Nanosecond() / int(time.Millisecond)
+	return append(dst, '"',
+		digit(year/1000), digit(year/100), digit(year/10), digit(year), '-', digit(int(month)/10), digit(int(month)), '-', digit(day/10), digit(day),
+		'T', digit(hour/10), digit(hour), ':', digit(minute/10), digit(minute), ':', digit(second/10), digit(second),
+		'.', digit(millis/100), digit(millis/10), digit(millis), 'Z', '"')
 }
+
+// digit returns the last digit of n.
+func digit(n int) byte { return '0' + byte(n%10) }
 
 // AsUUID returns id if it is a UUID in its usual form, 36 characters with
 // hyphens, and else a UUIDv5 (RFC 9562, 5.5) that belongs to it for ever: for
