@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"sync"
 
 	"verbatim/domain"
@@ -25,23 +26,30 @@ type Kind struct {
 // from 2 to 3, and so on; T has the shape after the last of them.
 func KindOf[T domain.Event](upcasts ...Upcaster) Kind {
 	var zero T
+	quickly := readingOf(reflect.TypeFor[T]())
+	room := sync.Pool{New: func() any { return new(T) }} // or each event would be made twice: to be read, and as an Event
 	return Kind{
 		name:    zero.EventType(),
 		upcasts: upcasts,
 		decode: func(data []byte, strict bool) (domain.Event, error) {
-			var e T
-			if !strict {
-				if err := json.Unmarshal(data, &e); err != nil {
+			e := room.Get().(*T)
+			defer func() { *e = zero; room.Put(e) }()
+			if strict {
+				dec := json.NewDecoder(bytes.NewReader(data))
+				dec.DisallowUnknownFields()
+				if err := dec.Decode(e); err != nil {
 					return nil, err
 				}
-				return e, nil
+				return *e, nil
 			}
-			dec := json.NewDecoder(bytes.NewReader(data))
-			dec.DisallowUnknownFields()
-			if err := dec.Decode(&e); err != nil {
+			if quickly != nil && quickly.read(data, reflect.ValueOf(e).Elem()) {
+				return *e, nil
+			}
+			*e = zero
+			if err := json.Unmarshal(data, e); err != nil {
 				return nil, err
 			}
-			return e, nil
+			return *e, nil
 		},
 		newEvent: zero,
 	}

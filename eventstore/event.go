@@ -67,6 +67,17 @@ func (r *Recorded) DecodeMetadata() Metadata {
 	return m
 }
 
+// Actor returns who acted, as DecodeMetadata does, for those who ask for every
+// event and for nothing else.
+func (r *Recorded) Actor() string {
+	q := quick{data: r.Metadata}
+	actor, ok := q.actor()
+	if !ok || q.at != len(q.data) {
+		return r.DecodeMetadata().Actor
+	}
+	return actor
+}
+
 // Trace returns the traceparent in the event's metadata, "" if it has none that
 // is one. It finds it without parsing, for those who ask for every event.
 func (r *Recorded) Trace() string {

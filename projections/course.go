@@ -91,6 +91,22 @@ func (c *Course) AsNow() { c.steps, c.now, c.asNow = c.steps[len(c.steps)-1:], -
 // courses and is done with a stream.
 func (c *Course) Forget() { c.plan.origins = newOrigins(c.plan.log, c.plan.codec) }
 
+// Speak makes the endpoint be told everything in one version of its dialect,
+// whatever version it is set to. A version that does not exist is an error, which
+// names those that do.
+func (c *Course) Speak(version int) error {
+	for i := range c.steps {
+		settings := &c.steps[i].row.Settings
+		dialect, err := c.plan.dialects.FindVersion(settings.Dialect, version)
+		if err != nil {
+			return err
+		}
+		settings.Dialect = dialect.Name()
+	}
+	c.now = -1
+	return nil
+}
+
 // Owed returns the deliveries that an event makes for the endpoint, pending and
 // due at once, until it is called again. Events may come in any order; in that of
 // the log they cost least, and those of the endpoint itself that are newer than

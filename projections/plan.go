@@ -262,9 +262,9 @@ func (p *Plan) plan(ctx context.Context, c *candidate, t *planTarget, rows *Rows
 			}
 			asked = true
 		}
+		deliveryID, webhookID := webhooks.IDs(t.id, c.ID, word.Name)
 		d := webhooks.Delivery{
-			ID: webhooks.DeliveryID(t.id, c.ID, word.Name), WebhookID: webhooks.ID(t.id, c.ID, word.Name),
-			EndpointID: t.id, Account: c.Recorded.Account, Stream: c.Stream, Position: c.Position, Version: c.Version,
+			ID: deliveryID, WebhookID: webhookID, EndpointID: t.id, Account: c.Recorded.Account, Stream: c.Stream, Position: c.Position, Version: c.Version,
 			EventID: c.ID, Event: c.Type, Name: word.Name, Dialect: t.dialect.Name(), History: t.view,
 			State: webhooks.Pending, DueAt: c.Time, CreatedAt: c.Time,
 		}

@@ -260,10 +260,15 @@ func (tr *transcript) cursorFor(version int64) *subject {
 			best = i
 		}
 	}
-	s := &subject{}
-	if best >= 0 {
+	if best == 0 {
+		return tr.cursors[0]
+	}
+	var s *subject
+	if best > 0 {
 		s = tr.cursors[best]
 		tr.cursors = slices.Delete(tr.cursors, best, best+1)
+	} else {
+		s = &subject{}
 	}
 	tr.cursors = slices.Insert(tr.cursors, 0, s)
 	if len(tr.cursors) > cursorsPerStream {

@@ -344,8 +344,8 @@ func TestRebuildForAnEndpoint(t *testing.T) {
 			if kind == "contact" {
 				about = "null"
 			}
-			fmt.Fprintf(&b, `{"position":%d,"event":%q,"conversation":%s,"webhook_id":%q,"body":%s}`+"\n",
-				r.Position, r.Type, about, webhooks.ID(id, r.ID, r.Type), body)
+			fmt.Fprintf(&b, `{"position":%d,"event":%q,"webhook_id":%q,"conversation":%s,"body":%s}`+"\n",
+				r.Position, r.Type, webhooks.ID(id, r.ID, r.Type), about, body)
 		}
 		return b.String()
 	}

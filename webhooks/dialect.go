@@ -4,6 +4,7 @@
 package webhooks
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -168,17 +169,33 @@ func (ds *Dialects) Find(name string) (Dialect, error) {
 	if d, ok := ds.byName[name]; ok {
 		return d, nil
 	}
-	var newest Dialect
-	for full, d := range ds.byName {
-		bare, _, _ := strings.Cut(full, "@")
-		if bare == name && (newest == nil || versionOf(full) > versionOf(newest.Name())) {
-			newest = d
+	bare, _, _ := strings.Cut(name, "@")
+	versions := ds.versions(bare)
+	switch {
+	case len(versions) == 0:
+		return nil, &domain.FieldError{Field: "dialect", Rule: "must be one of " + strings.Join(ds.Names(), ", ")}
+	case bare != name:
+		return nil, &domain.FieldError{Field: "dialect", Rule: "must be one of " + strings.Join(versions, ", ")}
+	}
+	return ds.byName[versions[len(versions)-1]], nil
+}
+
+// FindVersion returns a version of a dialect, whatever version its name says.
+func (ds *Dialects) FindVersion(name string, version int) (Dialect, error) {
+	bare, _, _ := strings.Cut(name, "@")
+	return ds.Find(bare + "@" + strconv.Itoa(version))
+}
+
+// versions returns the full names of a dialect's versions, oldest first.
+func (ds *Dialects) versions(bare string) []string {
+	var names []string
+	for full := range ds.byName {
+		if strings.HasPrefix(full, bare+"@") {
+			names = append(names, full)
 		}
 	}
-	if newest == nil {
-		return nil, &domain.FieldError{Field: "dialect", Rule: "must be one of " + strings.Join(ds.Names(), ", ")}
-	}
-	return newest, nil
+	slices.SortFunc(names, func(a, b string) int { return cmp.Compare(versionOf(a), versionOf(b)) })
+	return names
 }
 
 // find returns the dialect of that full name, or nil.
@@ -284,23 +301,30 @@ func Wants(names []string, fact string, word Word) bool {
 // ID returns the webhook-id: it belongs to (endpoint, recorded event, event
 // name) and is the same over attempts, restarts and redeliveries.
 func ID(endpointID string, event uuid.UUID, name string) string {
-	sum := identity(endpointID, event, name)
-	return "msg_" + hex.EncodeToString(sum[:16])
+	_, webhookID := IDs(endpointID, event, name)
+	return webhookID
 }
 
 // DeliveryID returns the id of the delivery that the plan makes for (endpoint,
 // recorded event, event name); planned again it is the same. It begins with
 // the event's own time, so that ids ascend like the log.
 func DeliveryID(endpointID string, event uuid.UUID, name string) string {
-	sum := identity(endpointID, event, name)
+	deliveryID, _ := IDs(endpointID, event, name)
+	return deliveryID
+}
+
+// IDs returns DeliveryID and ID, for little more than one of them.
+func IDs(endpointID string, event uuid.UUID, name string) (deliveryID, webhookID string) {
+	var stack [256]byte
+	text := append(append(stack[:0], endpointID...), 0)
+	text = append(append(text, event.String()...), 0)
+	sum := sha256.Sum256(append(text, name...))
 	var id uuid.UUID
 	copy(id[:6], event[:6])
 	copy(id[6:], sum[16:26])
 	id[6] = id[6]&0x0f | 0x80 // version 8: made by our own rule (RFC 9562, 5.8)
 	id[8] = id[8]&0x3f | 0x80
-	return "dlv_" + strings.ReplaceAll(id.String(), "-", "")
-}
-
-func identity(endpointID string, event uuid.UUID, name string) [32]byte {
-	return sha256.Sum256([]byte(endpointID + "\x00" + event.String() + "\x00" + name))
+	deliveryID = string(hex.AppendEncode(append(stack[:0], "dlv_"...), id[:]))
+	webhookID = string(hex.AppendEncode(append(stack[:0], "msg_"...), sum[:16]))
+	return deliveryID, webhookID
 }

@@ -455,8 +455,11 @@ func (h *History) Items(fr *Fragment, last, maxBytes int) Items {
 
 // OpenAttributes returns the attributes that are not addressed to one format:
 // under the name of a format, a person, a message or a conversation carries the
-// values that it would otherwise derive.
+// values that it would otherwise derive. What is returned is not to be changed.
 func OpenAttributes(a domain.Attributes) domain.Attributes {
+	if !slices.ContainsFunc(a, func(at domain.Attribute) bool { return addressed(at.Key) }) {
+		return slices.Clip(a) // as it nearly always is
+	}
 	return slices.DeleteFunc(slices.Clone(a), func(at domain.Attribute) bool { return addressed(at.Key) })
 }
 

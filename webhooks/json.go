@@ -40,8 +40,14 @@ const (
 func appendString(dst []byte, s string, escape escaping) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
-	start := 0 // of what is not yet written
+	start := 0  // of what is not yet written
+	looked := 0 // up to where eight bytes at a time were of no use
 	for i := 0; i < len(s); {
+		if i >= looked {
+			i = plainUpTo(s, i, escape)
+			looked = i + 8
+			continue
+		}
 		c := s[i]
 		if c < utf8.RuneSelf {
 			if c >= ' ' && c != '"' && c != '\\' && (escape != escapeHTML || c != '<' && c != '>' && c != '&') {
@@ -84,6 +90,29 @@ func appendString(dst []byte, s string, escape escaping) []byte {
 	}
 	dst = append(dst, s[start:]...)
 	return append(dst, '"')
+}
+
+// plainUpTo returns a place in s, from i on, up to which nothing has to be escaped
+// or looked at closely. It takes eight bytes at a time, of which most strings are
+// many.
+func plainUpTo(s string, i int, escape escaping) int {
+	const each, top = 0x0101010101010101, 0x8080808080808080
+	for ; i+8 <= len(s); i += 8 {
+		b := s[i : i+8]
+		x := uint64(b[0]) | uint64(b[1])<<8 | uint64(b[2])<<16 | uint64(b[3])<<24 |
+			uint64(b[4])<<32 | uint64(b[5])<<40 | uint64(b[6])<<48 | uint64(b[7])<<56
+		// The top bit of each byte: not ASCII, below ' ', or what is subtracted from
+		// after the exclusive or has made it 0. A byte above one of those may be
+		// marked as well, and none that should be is not.
+		marked := x | (x - ' '*each) | (x ^ '"'*each - each) | (x ^ '\\'*each - each)
+		if escape == escapeHTML {
+			marked |= (x ^ '<'*each - each) | (x ^ '>'*each - each) | (x ^ '&'*each - each)
+		}
+		if marked&top != 0 {
+			return i
+		}
+	}
+	return i
 }
 
 // AppendOptional appends s as a JSON string, or null if it is empty.
@@ -137,8 +166,21 @@ func AppendAttributes(dst []byte, a domain.Attributes) []byte {
 // AppendMillis appends t as a JSON string in RFC 3339, UTC, with three decimals
 // always: "2019-06-14T08:07:44.789Z".
 func AppendMillis(dst []byte, t time.Time) []byte {
-	return t.UTC().AppendFormat(dst, `"2006-01-02T15:04:05.000Z"`)
+	t = t.UTC()
+	year, month, day := t.Date()
+	if year < 0 || year > 9999 { // which RFC 3339 does not know
+		return t.AppendFormat(dst, `"2006-01-02T15:04:05.000Z"`)
+	}
+	hour, minute, second := t.Clock()
+	millis := t.Nanosecond() / int(time.Millisecond)
+	return append(dst, '"',
+		digit(year/1000), digit(year/100), digit(year/10), digit(year), '-', digit(int(month)/10), digit(int(month)), '-', digit(day/10), digit(day),
+		'T', digit(hour/10), digit(hour), ':', digit(minute/10), digit(minute), ':', digit(second/10), digit(second),
+		'.', digit(millis/100), digit(millis/10), digit(millis), 'Z', '"')
 }
+
+// digit returns the last digit of n.
+func digit(n int) byte { return '0' + byte(n%10) }
 
 // AsUUID returns id if it is a UUID in its usual form, 36 characters with
 // hyphens, and else a UUIDv5 (RFC 9562, 5.5) that belongs to it for ever: for

@@ -3,6 +3,7 @@ package webhooks_test
 import (
 	"bytes"
 	"encoding/json"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,20 @@ func TestAppendString(t *testing.T) {
 		if r%7 == 0 || r < 0x3000 {
 			checkString(t, string(r))
 		}
+	}
+}
+
+// TestAppendStringEverywhere puts every byte at every place of a string that is
+// looked at by the piece.
+func TestAppendStringEverywhere(t *testing.T) {
+	t.Parallel()
+	const around = "abcdefghijklmnopqrst"
+	for at := range around {
+		for c := range 256 {
+			checkString(t, around[:at]+string([]byte{byte(c)})+around[at:])
+			checkString(t, around[:at]+string([]byte{byte(c), byte(c), ' '})+around[at:])
+		}
+		checkString(t, around[:at]+"\u2028 é 😀"+around[at:])
 	}
 }
 
@@ -179,6 +194,14 @@ func TestAppendMillis(t *testing.T) {
 		}
 		if got := string(webhooks.AppendMillis(nil, at)); got != c.want {
 			t.Errorf("%s: got %s", c.in, got)
+		}
+	}
+	draw := rand.New(rand.NewPCG(1, 2))
+	for range 10_000 {
+		// From some 290 years before the first year to as many behind the last one of four digits.
+		at := time.Unix(-71_300_000_000+draw.Int64N(333_900_000_000), draw.Int64N(1_000_000_000))
+		if got, want := string(webhooks.AppendMillis(nil, at)), at.UTC().Format(`"2006-01-02T15:04:05.000Z"`); got != want {
+			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 }

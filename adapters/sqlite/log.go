@@ -98,7 +98,7 @@ func (s *Store) ReadStream(ctx context.Context, stream string, after int64) iter
 			last = r.Version
 			r, _, ok = s.tail.ofStream(stream, last)
 		}
-		for r, err := range s.streamPages(ctx, stream, last) {
+		for r, err := range s.pages(ctx, last, s.stream(ctx, stream)) {
 			if !yield(r, err) {
 				return
 			}
@@ -106,21 +106,43 @@ func (s *Store) ReadStream(ctx context.Context, stream string, after int64) iter
 	}
 }
 
-// streamPages yields a stream's events from the file.
-func (s *Store) streamPages(ctx context.Context, stream string, after int64) iter.Seq2[eventstore.Recorded, error] {
-	return s.pages(ctx, after, run{
+// stream is a stream as a run, from the file.
+func (s *Store) stream(ctx context.Context, stream string) run {
+	return run{
 		page: func(after int64, limit int) (*sql.Rows, error) {
 			return s.read.QueryContext(ctx, selectStream, stream, after, limit)
 		},
 		first: firstPage,
 		place: func(r *eventstore.Recorded) int64 { return r.Version },
 		end:   func() *sql.Row { return s.read.QueryRowContext(ctx, selectVersion, stream) },
-	})
+	}
 }
 
 // ReadLog yields the log's events; see eventstore.Store.
 func (s *Store) ReadLog(ctx context.Context, after int64) iter.Seq2[eventstore.Recorded, error] {
-	return s.pages(ctx, after, run{
+	return s.pages(ctx, after, s.log(ctx))
+}
+
+// ReadPage appends the next events behind a place to a page, and says whether
+// there may be more: of the log, behind a position, or of a stream if one is
+// named, behind a version. It is for those who read by the page and have room.
+func (s *Store) ReadPage(
+	ctx context.Context, page []eventstore.Recorded, stream string, after int64,
+) (_ []eventstore.Recorded, more bool, err error) {
+	of := s.log(ctx)
+	if stream != "" {
+		of = s.stream(ctx, stream)
+	}
+	page, more, err = readPage(page, after, pageSize, of)
+	if err != nil {
+		return page, false, fmt.Errorf("read events: %w", errors.Join(err, ctx.Err()))
+	}
+	return page, more, nil
+}
+
+// log is the whole log as a run.
+func (s *Store) log(ctx context.Context) run {
+	return run{
 		page: func(after int64, limit int) (*sql.Rows, error) {
 			return s.read.QueryContext(ctx, SelectLog, after, limit)
 		},
@@ -128,7 +150,7 @@ func (s *Store) ReadLog(ctx context.Context, after int64) iter.Seq2[eventstore.R
 		place: func(r *eventstore.Recorded) int64 { return r.Position },
 		end:   func() *sql.Row { return s.read.QueryRowContext(ctx, selectHead) },
 		tail:  &s.tail,
-	})
+	}
 }
 
 // A run is events in one order: that of the log or that of a stream.
@@ -189,14 +211,13 @@ func readPage(page []eventstore.Recorded, after int64, limit int, of run) (_ []e
 		return page, false, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	size := 0
+	size, scan := 0, newEventScan()
 	for rows.Next() {
-		var r eventstore.Recorded
-		if err := ScanEvent(rows, &r); err != nil {
+		if err := scan.row(rows); err != nil {
 			return page, false, err
 		}
-		page = append(page, r)
-		if size += len(r.Data) + len(r.Metadata); size >= pageBytes || len(page) == limit {
+		page = append(page, scan.event)
+		if size += len(scan.event.Data) + len(scan.event.Metadata); size >= pageBytes || len(page) == limit {
 			return page, true, nil
 		}
 	}
@@ -205,22 +226,87 @@ func readPage(page []eventstore.Recorded, after int64, limit int, of run) (_ []e
 
 // ScanEvent reads one row of the event columns, in their order.
 func ScanEvent(row interface{ Scan(...any) error }, r *eventstore.Recorded) error {
-	var at int64
-	var schema sql.NullInt64
-	var remains []byte
-	id, digest, hash := r.ID[:0], r.Digest[:0], r.Hash[:0]
-	if err := row.Scan(&r.Position, &r.Stream, &r.Version, &id, &r.Type, &r.Schema, &at, &r.Account,
-		&r.Data, &r.Metadata, &digest, &hash, &schema, &remains); err != nil {
+	scan := newEventScan()
+	err := scan.row(row)
+	*r = scan.event
+	return err
+}
+
+// An eventScan reads rows of the event columns one after the other. What rows are
+// read into is made once: there are fourteen columns, and a million rows.
+type eventScan struct {
+	event   eventstore.Recorded
+	schema  integer
+	at      integer
+	remains struct {
+		schema sql.NullInt64
+		digest [32]byte
+	}
+	into []any
+}
+
+func newEventScan() *eventScan {
+	s := &eventScan{}
+	r := &s.event
+	s.into = []any{
+		(*integer)(&r.Position), &r.Stream, (*integer)(&r.Version), fixed(r.ID[:]), &r.Type, &s.schema, &s.at, &r.Account,
+		(*handed)(&r.Data), (*handed)(&r.Metadata), fixed(r.Digest[:]), fixed(r.Hash[:]), &s.remains.schema, fixed(s.remains.digest[:]),
+	}
+	return s
+}
+
+// row reads one row into event.
+func (s *eventScan) row(row interface{ Scan(...any) error }) error {
+	s.event.Remains = nil
+	if err := row.Scan(s.into...); err != nil {
 		return err
 	}
-	if schema.Valid {
-		r.Remains = &eventstore.Remains{Schema: int(schema.Int64)}
-		copy(r.Remains.Digest[:], remains)
+	s.event.Schema, s.event.Time = int(s.schema), fromMicros(int64(s.at))
+	if s.remains.schema.Valid {
+		s.event.Remains = &eventstore.Remains{Schema: int(s.remains.schema.Int64), Digest: s.remains.digest}
 	}
-	copy(r.ID[:], id)
-	copy(r.Digest[:], digest)
-	copy(r.Hash[:], hash)
-	r.Time = fromMicros(at)
+	return nil
+}
+
+// An integer is scanned without a look at what kind of number it is: the tables
+// are strict.
+type integer int64
+
+// Scan takes what the driver read.
+func (n *integer) Scan(src any) error {
+	v, ok := src.(int64)
+	if !ok {
+		return fmt.Errorf("%T where an integer should be", src)
+	}
+	*n = integer(v)
+	return nil
+}
+
+// handed is scanned into bytes that are kept as the driver hands them out: it
+// copies those of each row into memory of their own (C.GoBytes), which database/sql
+// does not know and would copy once more. A test holds the driver to it.
+type handed []byte
+
+// Scan takes what the driver read.
+func (b *handed) Scan(src any) error {
+	v, ok := src.([]byte)
+	if !ok {
+		return fmt.Errorf("%T where bytes should be", src)
+	}
+	*b = v
+	return nil
+}
+
+// fixed is scanned into where its bytes are, as many as there is room for.
+type fixed []byte
+
+// Scan takes what the driver read; nothing of it is kept.
+func (b fixed) Scan(src any) error {
+	v, ok := src.([]byte)
+	if !ok && src != nil {
+		return fmt.Errorf("%T where bytes should be", src)
+	}
+	clear(b[copy(b, v):])
 	return nil
 }
 

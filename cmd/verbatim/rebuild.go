@@ -1,18 +1,18 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"io"
-	"iter"
 	"runtime"
+	"runtime/debug"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"verbatim/adapters/sqlite"
 	"verbatim/domain/endpoint"
@@ -29,17 +29,20 @@ const (
 	// maxWorkers is far above the processors of any machine; more would only
 	// take memory.
 	maxWorkers = 256
-	// pageEvents and pageBytes are how much of the log is handed out at a time:
-	// enough for the handing out to cost nothing beside the rendering.
-	pageEvents = 256
-	pageBytes  = 4 << 20
-	// pagesAhead is how many pages the reader may be ahead of the writer.
+	// pageEvents is room for what the store reads at a time, which is handed out
+	// together: enough for that to cost nothing beside the rendering.
+	pageEvents = 512
+	// pagesAhead is how many pages may be read and not yet written.
 	pagesAhead = 4
 	// chunkBytes and chunksAhead are how much output a worker may be ahead of
 	// the writer. A slow conversation holds back those of its own worker; the
 	// others go on until their chunks are full, and wait.
 	chunkBytes  = 256 << 10
 	chunksAhead = 4
+	// garbagePercent and memoryLimit are when garbage is collected: what SQLite
+	// takes beside is a few megabytes, and all of it stays under 256.
+	garbagePercent = 400
+	memoryLimit    = 192 << 20
 )
 
 func rebuild(ctx context.Context, sh *shell, args []string) (err error) {
@@ -50,13 +53,20 @@ func rebuild(ctx context.Context, sh *shell, args []string) (err error) {
 	}
 	var sel selection
 	fs.StringVar(&sel.dialect, "dialect", "", "render every event that this dialect has a name for, as if an endpoint wanted all of them")
-	fs.StringVar(&sel.endpoint, "endpoint", "", "render what this endpoint was and would be sent")
+	fs.StringVar(&sel.endpoint, "endpoint", "", "render what this endpoint was and would be sent since it was registered")
+	fs.Func("schema-version", "version of the dialect, 2 of closer being closer@2; by default the newest, and with --endpoint the one that it is set to",
+		func(v string) (err error) {
+			if sel.version, err = strconv.Atoi(v); err != nil || sel.version < 1 {
+				return errors.New("must be a number from 1 on")
+			}
+			return nil
+		})
 	fs.StringVar(&sel.conversation, "conversation", "", "only this conversation")
 	fs.Func("events", `only these, separated by commas: the dialect's own names, facts, groups of facts, "*"`, func(v string) error {
 		sel.events = strings.Split(v, ",")
 		return nil
 	})
-	fs.Int64Var(&sel.from, "from", 1, "first position")
+	fs.Int64Var(&sel.from, "from", 1, "first position; one that was interrupted says where to go on")
 	fs.Int64Var(&sel.to, "to", projections.Newest, "last position")
 	workers := fs.Int("workers", min(runtime.GOMAXPROCS(0), maxWorkers), "how many conversations to render at once; what is written is the same")
 	_, err = parse(fs, args)
@@ -86,20 +96,36 @@ func rebuild(ctx context.Context, sh *shell, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
+	defer sh.spendMemory()()
 	r.log = store
 	r.transcripts = projections.NewTranscripts(store, r.codec, r.dialects, cfg.HistoryMemory)
-	if sel.endpoint != "" {
-		if err := r.findEndpoint(ctx); err != nil {
-			return err
+	if err := r.findEnds(ctx); err != nil {
+		return err
+	}
+	return r.run(ctx, *workers, newWhole(sh, r.from, r.to))
+}
+
+// spendMemory has garbage collected seldom, and often again when there is much of
+// it, until what it returns is called: a rebuild makes a few kilobytes of it with
+// each event and is all that the process does. What the environment says of it
+// counts.
+func (sh *shell) spendMemory() (restore func()) {
+	for _, name := range []string{"GOGC", "GOMEMLIMIT"} {
+		if _, ok := sh.lookup(name); ok {
+			return func() {}
 		}
 	}
-	out := bufio.NewWriter(sh.out)
-	return errors.Join(r.run(ctx, *workers, out), out.Flush())
+	percent, limit := debug.SetGCPercent(garbagePercent), debug.SetMemoryLimit(memoryLimit)
+	return func() {
+		debug.SetGCPercent(percent)
+		debug.SetMemoryLimit(limit)
+	}
 }
 
 // selection is what of the log is rendered, and how.
 type selection struct {
 	dialect, endpoint, conversation string
+	version                         int      // of the dialect; 0: the newest, or what an endpoint is set to
 	events                          []string // none: what an endpoint was sent, or what "*" means
 	from, to                        int64
 }
@@ -107,11 +133,12 @@ type selection struct {
 // rebuilding writes the body of every selected event as one line of NDJSON, in
 // the order of the log.
 //
-// The log is read once, page by page. Every page goes to every worker, who
-// renders the events of its own streams, so that their histories are never taken
-// on by two; the writer puts together what the workers made, event by event. A
-// page is handed to all of them before the writer knows of it: what the writer
-// waits for is always with the worker who will make it next.
+// The log is read once, page by page, by whichever worker has nothing else to do.
+// Every page goes to every worker, who renders the events of its own streams, so
+// that their histories are never taken on by two; the writer puts together what
+// the workers made, event by event. A page is handed to all of them before the
+// writer knows of it: what the writer waits for is always with the worker who
+// will make it next.
 type rebuilding struct {
 	selection
 
@@ -120,36 +147,69 @@ type rebuilding struct {
 	dialects    *webhooks.Dialects
 	transcripts *projections.Transcripts
 	speaks      webhooks.Dialect
+
+	workers []*worker
+	seed    maphash.Seed // of who renders which stream, which does not show
+	pages   chan *page   // to the writer
+	spare   chan *page   // that nobody looks at any more, to be filled again
+	turn    chan struct{}
+	behind  int64        // the last event that was read; of who has the turn
+	ahead   atomic.Int32 // pages that were read and are not yet written
 }
 
-// speak sets the dialect and checks the names of events against it.
+// speak sets the dialect, in the version that was asked for, and checks the names
+// of events against it.
 func (r *rebuilding) speak(name string) (err error) {
-	if r.speaks, err = r.dialects.Find(name); err != nil {
-		return usage("--%w", err)
+	if _, version, ok := strings.Cut(name, "@"); ok && r.endpoint == "" && r.version > 0 && version != strconv.Itoa(r.version) {
+		return usage("--dialect %s and --schema-version %d contradict each other: leave one of them out", name, r.version)
 	}
-	if err := webhooks.CheckEvents(r.speaks, r.codec.Types(), r.events); err != nil {
+	if r.version > 0 {
+		r.speaks, err = r.dialects.FindVersion(name, r.version)
+	} else {
+		r.speaks, err = r.dialects.Find(name)
+	}
+	if err == nil {
+		err = webhooks.CheckEvents(r.speaks, r.codec.Types(), r.events)
+	}
+	if err != nil {
 		return usage("--%w", err)
 	}
 	return nil
 }
 
-// findEndpoint finds the endpoint in the log, where its dialect stands.
-func (r *rebuilding) findEndpoint(ctx context.Context) error {
-	for e, err := range r.log.ReadStream(ctx, eventstore.StreamName("endpoint", r.endpoint), 0) {
-		if err != nil {
-			return err
-		}
-		event, err := r.codec.Decode(&e)
-		if err != nil {
-			return err
-		}
-		registered, ok := event.(endpoint.Registered)
-		if !ok {
-			return fmt.Errorf("position %d: %s does not belong here", e.Position, e.Type)
-		}
-		return r.speak(registered.Settings.Dialect)
+// findEnds finds the positions that there are of those that were asked for. What
+// an endpoint is sent begins behind its registration, and is in its dialect.
+func (r *rebuilding) findEnds(ctx context.Context) error {
+	head, err := r.log.Head(ctx)
+	if err != nil {
+		return err
 	}
-	return &fault{exit: exitFailed, code: "endpoint.not_found", err: fmt.Errorf("there is no endpoint %s", r.endpoint)}
+	r.from, r.to = max(1, r.from), min(r.to, head)
+	if r.endpoint == "" {
+		return nil
+	}
+	course, err := r.course(ctx)
+	if err != nil {
+		return err
+	}
+	row := course.Endpoint()
+	r.from = max(r.from, row.Number+1)
+	return r.speak(row.Settings.Dialect)
+}
+
+// course returns what the endpoint is owed.
+func (r *rebuilding) course(ctx context.Context) (*projections.Course, error) {
+	c, err := projections.NewCourse(ctx, r.log, r.codec, r.dialects, r.endpoint)
+	if errors.Is(err, projections.ErrNoEndpoint) {
+		return nil, &fault{exit: exitFailed, code: "endpoint.not_found", err: fmt.Errorf("there is no endpoint %s", r.endpoint)}
+	}
+	if err != nil || r.version == 0 {
+		return c, err
+	}
+	if err := c.Speak(r.version); err != nil {
+		return nil, usage("--schema-version %d: %w", r.version, err)
+	}
+	return c, nil
 }
 
 // A page is a piece of the log, with the worker of each event.
@@ -157,7 +217,8 @@ type page struct {
 	events []eventstore.Recorded
 	owners []*worker
 	last   bool
-	err    error // of the reading, behind the events of the last page
+	err    error        // of the reading, behind the events of the last page
+	users  atomic.Int32 // who still looks at it: workers and writer
 }
 
 // A chunk is what a worker made of some of its events.
@@ -168,96 +229,105 @@ type chunk struct {
 }
 
 // run writes everything, or all that comes before an error.
-func (r *rebuilding) run(ctx context.Context, n int, out io.Writer) error {
+func (r *rebuilding) run(ctx context.Context, n int, out *whole) (err error) {
+	defer func() { err = out.end(err) }()
 	ctx, stop := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer stop()
-	workers := make([]*worker, n)
-	for i := range workers {
+	r.pages, r.spare, r.turn = make(chan *page, pagesAhead), make(chan *page, pagesAhead), make(chan struct{}, 1)
+	r.seed, r.behind = maphash.MakeSeed(), r.from-1
+	if r.conversation != "" {
+		r.behind = 0 // of its stream, whose versions are not positions
+	}
+	for range n {
 		w, err := newWorker(ctx, r)
 		if err != nil {
 			return err
 		}
-		workers[i] = w
+		r.workers = append(r.workers, w)
+	}
+	r.turn <- struct{}{}
+	for _, w := range r.workers {
 		all.Go(func() { w.run(ctx) })
 	}
-	pages := make(chan *page, pagesAhead)
-	all.Go(func() { r.read(ctx, workers, pages) })
 	for {
-		p, err := receive(ctx, pages)
+		p, err := receive(ctx, r.pages)
 		if err != nil {
 			return err
 		}
-		for _, w := range p.owners {
+		for i, w := range p.owners {
 			lines, err := w.next(ctx)
 			if err != nil {
 				return err
 			}
-			if _, err := out.Write(lines); err != nil {
+			if err := out.write(lines, p.events[i].Position); err != nil {
 				return err
 			}
 		}
 		if p.last {
 			return p.err
 		}
+		r.leave(p)
+		if r.ahead.Add(-1) == pagesAhead-1 {
+			r.turn <- struct{}{} // nobody has it: there was no room for another page
+		}
 	}
 }
 
-// read cuts the log into pages, hands each to the workers, and then lets the
-// writer know of it.
-func (r *rebuilding) read(ctx context.Context, workers []*worker, pages chan<- *page) {
-	hand := func(p *page) bool {
-		for _, w := range workers {
-			if !send(ctx, w.pages, p) {
-				return false
-			}
-		}
-		return send(ctx, pages, p)
+// read reads the next page and hands it to the workers, and then to the writer.
+// It is for who has the turn, and gives that away if there is room for another
+// page. Nobody waits in here for somebody else: each has room for as many pages
+// as there can be.
+func (r *rebuilding) read(ctx context.Context) {
+	p := r.nextPage(ctx)
+	for _, w := range r.workers {
+		send(ctx, w.pages, p)
 	}
-	seed := maphash.MakeSeed() // who renders a stream does not show
-	p, size := &page{}, 0
-	for e, err := range r.selected(ctx) {
-		if err != nil {
-			p.err = err
-			break
-		}
-		p.events = append(p.events, e)
-		p.owners = append(p.owners, workers[maphash.String(seed, e.Stream)%uint64(len(workers))])
-		if size += len(e.Data) + len(e.Metadata); size >= pageBytes || len(p.events) == pageEvents {
-			if !hand(p) {
-				return
-			}
-			p, size = &page{}, 0
-		}
+	send(ctx, r.pages, p)
+	if r.ahead.Add(1) < pagesAhead && !p.last {
+		r.turn <- struct{}{}
 	}
-	p.last = true
-	hand(p)
 }
 
-// selected yields the events to be rendered and, among them, those of the
-// endpoint: its settings are events too, from before the first position.
-func (r *rebuilding) selected(ctx context.Context) iter.Seq2[eventstore.Recorded, error] {
-	settings, only := eventstore.StreamName("endpoint", r.endpoint), eventstore.StreamName("conversation", r.conversation)
-	events := r.log.ReadLog(ctx, max(0, r.from-1))
-	switch {
-	case r.endpoint != "":
-		events = r.log.ReadLog(ctx, 0)
-	case r.conversation != "":
-		events = r.log.ReadStream(ctx, only, 0)
+// nextPage reads a page of the selected events.
+func (r *rebuilding) nextPage(ctx context.Context) *page {
+	p, stream, more := r.room(), "", false
+	if r.conversation != "" {
+		stream = eventstore.StreamName("conversation", r.conversation)
 	}
-	return func(yield func(eventstore.Recorded, error) bool) {
-		for e, err := range events {
-			if err == nil && e.Position > r.to {
-				return
-			}
-			if err == nil && e.Stream != settings && (e.Position < r.from || r.conversation != "" && e.Stream != only) {
-				continue
-			}
-			if !yield(e, err) {
-				return
-			}
+	p.events, more, p.err = r.log.ReadPage(ctx, p.events, stream, r.behind)
+	if n := len(p.events); n > 0 {
+		if r.behind = p.events[n-1].Position; stream != "" {
+			r.behind = p.events[n-1].Version
 		}
+	}
+	before := sort.Search(len(p.events), func(i int) bool { return p.events[i].Position >= r.from })
+	behind := sort.Search(len(p.events), func(i int) bool { return p.events[i].Position > r.to })
+	p.last = !more || behind < len(p.events)
+	p.events = p.events[before:max(before, behind)]
+	for i := range p.events {
+		p.owners = append(p.owners, r.workers[maphash.String(r.seed, p.events[i].Stream)%uint64(len(r.workers))])
+	}
+	p.users.Store(int32(len(r.workers)) + 1)
+	return p
+}
+
+// room returns an empty page.
+func (r *rebuilding) room() *page {
+	select {
+	case p := <-r.spare:
+		p.events, p.owners = p.events[:0], p.owners[:0]
+		return p
+	default:
+		return &page{events: make([]eventstore.Recorded, 0, pageEvents), owners: make([]*worker, 0, pageEvents)}
+	}
+}
+
+// leave says that one of its users has done with a page.
+func (r *rebuilding) leave(p *page) {
+	if p.users.Add(-1) == 0 {
+		r.spare <- p // there is room for all pages
 	}
 }
 
@@ -265,9 +335,9 @@ func (r *rebuilding) selected(ctx context.Context) iter.Seq2[eventstore.Recorded
 type worker struct {
 	*rebuilding
 
-	plan  *projections.Plan // of the endpoint: what it is sent is asked of what planned its deliveries
-	rows  projections.Rows
-	words map[string]webhooks.Word
+	course *projections.Course // of the endpoint, if it is one's
+	owes   []webhooks.Delivery // room for what the dialect alone owes
+	words  map[string]webhooks.Word
 
 	pages chan *page
 	empty chan *chunk // to be filled
@@ -276,8 +346,8 @@ type worker struct {
 	at    int         // of now, the writer's next event
 }
 
-func newWorker(ctx context.Context, r *rebuilding) (*worker, error) {
-	w := &worker{
+func newWorker(ctx context.Context, r *rebuilding) (w *worker, err error) {
+	w = &worker{
 		rebuilding: r, words: make(map[string]webhooks.Word),
 		pages: make(chan *page, pagesAhead), empty: make(chan *chunk, chunksAhead), full: make(chan *chunk, chunksAhead),
 		now: &chunk{},
@@ -288,19 +358,38 @@ func newWorker(ctx context.Context, r *rebuilding) (*worker, error) {
 	for _, t := range r.speaks.Vocabulary() {
 		w.words[t.Name] = t.Word
 	}
-	if r.endpoint == "" {
-		return w, nil
+	if r.endpoint != "" {
+		w.course, err = r.course(ctx)
 	}
-	w.plan = projections.NewPlan(r.log, r.codec, r.log, r.dialects, nil)
-	return w, w.plan.Load(ctx, 0)
+	return w, err
 }
 
 // run renders page by page until the last one or an error.
 func (w *worker) run(ctx context.Context) {
 	for {
-		p, err := receive(ctx, w.pages)
+		p, err := w.take(ctx)
 		if err != nil || !w.render(ctx, p) || p.last {
 			return
+		}
+	}
+}
+
+// take returns the worker's next page. While there is none it reads one, if
+// nobody else does.
+func (w *worker) take(ctx context.Context) (*page, error) {
+	for {
+		select {
+		case p := <-w.pages:
+			return p, nil
+		default:
+		}
+		select {
+		case p := <-w.pages:
+			return p, nil
+		case <-w.turn:
+			w.read(ctx)
+		case <-ctx.Done():
+			return nil, ctx.Err()
 		}
 	}
 }
@@ -308,21 +397,16 @@ func (w *worker) run(ctx context.Context) {
 // render fills chunks with what becomes of a page, and reports whether the
 // worker can go on.
 func (w *worker) render(ctx context.Context, p *page) bool {
-	settings := eventstore.StreamName("endpoint", w.endpoint)
 	c, err := receive(ctx, w.empty)
 	if err != nil {
 		return false
 	}
 	for i, owner := range p.owners {
-		e := &p.events[i]
-		if owner != w && e.Stream != settings {
+		if owner != w {
 			continue
 		}
 		start := len(c.lines)
-		lines, err := w.appendLines(ctx, c.lines, e)
-		if owner != w {
-			continue // it was to be heard of; what is wrong with it, its own worker says
-		}
+		lines, err := w.appendLines(ctx, c.lines, &p.events[i])
 		if err != nil {
 			c.lines, c.err = lines[:start], err
 			send(ctx, w.full, c)
@@ -337,6 +421,7 @@ func (w *worker) render(ctx context.Context, p *page) bool {
 			return false
 		}
 	}
+	w.leave(p)
 	return send(ctx, w.full, c)
 }
 
@@ -372,7 +457,7 @@ func (w *worker) appendLines(ctx context.Context, dst []byte, e *eventstore.Reco
 		return dst, fmt.Errorf("position %d: %w", e.Position, err)
 	}
 	kind, id := eventstore.SplitStream(e.Stream)
-	if len(owed) == 0 && kind != "endpoint" {
+	if len(owed) == 0 {
 		return dst, w.transcripts.Follow(&f)
 	}
 	for i := range owed {
@@ -381,15 +466,15 @@ func (w *worker) appendLines(ctx context.Context, dst []byte, e *eventstore.Reco
 		dst = strconv.AppendInt(dst, d.Position, 10)
 		dst = append(dst, `,"event":`...)
 		dst = webhooks.AppendString(dst, d.Name)
+		if w.endpoint != "" {
+			dst = append(dst, `,"webhook_id":`...)
+			dst = webhooks.AppendString(dst, d.WebhookID)
+		}
 		dst = append(dst, `,"conversation":`...)
 		if kind != "conversation" {
 			id = ""
 		}
 		dst = webhooks.AppendOptional(dst, id)
-		if w.endpoint != "" {
-			dst = append(dst, `,"webhook_id":`...)
-			dst = webhooks.AppendString(dst, d.WebhookID)
-		}
 		dst = append(dst, `,"body":`...)
 		if dst, err = w.transcripts.AppendBody(ctx, dst, d, &f); err != nil {
 			return dst, fmt.Errorf("position %d: %w", d.Position, err)
@@ -402,23 +487,23 @@ func (w *worker) appendLines(ctx context.Context, dst []byte, e *eventstore.Reco
 // owed returns the deliveries that an event makes for the selection, until it is
 // called again.
 func (w *worker) owed(ctx context.Context, f webhooks.Fact) ([]webhooks.Delivery, error) {
-	w.rows.Deliveries = w.rows.Deliveries[:0]
-	if w.plan == nil {
+	if w.course == nil {
+		w.owes = w.owes[:0]
 		for _, word := range w.speaks.Words(f.Event) {
 			if webhooks.Wants(w.events, f.Type, word) {
-				w.rows.Deliveries = append(w.rows.Deliveries, webhooks.Delivery{
+				w.owes = append(w.owes, webhooks.Delivery{
 					Stream: f.Stream, Position: f.Position, Version: f.Version, EventID: f.ID, Event: f.Type, Name: word.Name,
 					Dialect: w.speaks.Name(), History: endpoint.HistoryFull,
 				})
 			}
 		}
-		return w.rows.Deliveries, nil
+		return w.owes, nil
 	}
-	err := w.plan.Project(ctx, f, &w.rows)
-	w.plan.Settle(true) // or it would remember what it planned
-	return slices.DeleteFunc(w.rows.Deliveries, func(d webhooks.Delivery) bool {
-		return d.EndpointID != w.endpoint || len(w.events) > 0 && !webhooks.Wants(w.events, d.Event, w.words[d.Name])
-	}), err
+	owed, err := w.course.Owed(ctx, f)
+	if len(w.events) == 0 {
+		return owed, err
+	}
+	return slices.DeleteFunc(owed, func(d webhooks.Delivery) bool { return !webhooks.Wants(w.events, d.Event, w.words[d.Name]) }), err
 }
 
 func send[T any](ctx context.Context, to chan<- T, v T) bool {

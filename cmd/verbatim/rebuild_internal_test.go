@@ -23,7 +23,6 @@ import (
 	"verbatim/eventstore"
 	"verbatim/projections"
 	"verbatim/webhooks"
-	"verbatim/webhooks/dialect"
 )
 
 // seedConversations makes a log of conversations that were had side by side, of
@@ -171,7 +170,9 @@ func TestASlowConversationHoldsBackALittle(t *testing.T) {
 		r.transcripts = projections.NewTranscripts(store, r.codec, r.dialects, projections.TranscriptMemory)
 		var out bytes.Buffer
 		ended := make(chan error, 1)
-		go func() { ended <- r.run(t.Context(), workers, &out) }()
+		go func() {
+			ended <- r.run(t.Context(), workers, newWhole(&shell{out: &out, err: io.Discard}, r.from, r.to))
+		}()
 		synctest.Wait()
 		const most = workers * chunksAhead * (chunkBytes + largeBody)
 		if ahead := d.rendered.Load(); ahead < chunkBytes || ahead > most || out.Len() > 0 {
@@ -191,58 +192,4 @@ func TestASlowConversationHoldsBackALittle(t *testing.T) {
 			}
 		}
 	})
-}
-
-// BenchmarkRebuild renders what a log of 100 conversations of 100 messages is in
-// a dialect and, in turns with it, reads the same rows and does nothing with
-// them. ×scan is the ratio of the two speeds.
-func BenchmarkRebuild(b *testing.B) {
-	dir := seedConversations(b, 100, 100)
-	store, err := sqlite.Open(b.Context(), dir, sqlite.Options{ReadOnly: true})
-	if err != nil {
-		b.Fatal(err)
-	}
-	b.Cleanup(func() { _ = store.Close() })
-	for _, name := range []string{"verbatim", "closer"} {
-		for _, workers := range []int{1, 2} {
-			b.Run(fmt.Sprintf("%s/workers=%d", name, workers), func(b *testing.B) { benchmarkRebuild(b, store, name, workers) })
-		}
-	}
-}
-
-func benchmarkRebuild(b *testing.B, store *sqlite.Store, name string, workers int) {
-	b.Helper()
-	var ours, scan time.Duration
-	events, written := 0, 0
-	out := writerFunc(func(b []byte) (int, error) {
-		written += len(b)
-		return len(b), nil
-	})
-	for b.Loop() {
-		start := time.Now()
-		for _, err := range store.ReadLog(b.Context(), 0) {
-			if err != nil {
-				b.Fatal(err)
-			}
-			events++
-		}
-		scan += time.Since(start)
-		start = time.Now()
-		r := &rebuilding{
-			selection: selection{dialect: name, events: []string{endpoint.AllEvents}, from: 1, to: projections.Newest},
-			log:       store, codec: eventstore.Catalogue(), dialects: dialect.All(),
-		}
-		r.transcripts = projections.NewTranscripts(store, r.codec, r.dialects, projections.TranscriptMemory)
-		if err := r.speak(name); err != nil {
-			b.Fatal(err)
-		}
-		if err := r.run(b.Context(), workers, out); err != nil {
-			b.Fatal(err)
-		}
-		ours += time.Since(start)
-	}
-	b.ReportMetric(float64(events)/ours.Seconds(), "events/s")
-	b.ReportMetric(float64(written)/1e6/ours.Seconds(), "MB/s")
-	b.ReportMetric(float64(events)/scan.Seconds(), "scan/s")
-	b.ReportMetric(scan.Seconds()/ours.Seconds(), "×scan")
 }

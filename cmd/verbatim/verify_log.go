@@ -174,11 +174,14 @@ func (v *verification) fold(ctx context.Context, audit *eventstore.Audit, pages 
 		shown.at(v.found.Events)
 		page = append(page, r)
 		size += len(r.Data) + len(r.Metadata)
-		return size < pageBytes && len(page) < pageEvents || hand()
+		return size < auditBytes && len(page) < pageEvents || hand()
 	})
 	hand()
 	return errors.Join(err, ctx.Err())
 }
+
+// auditBytes bounds the data of a page of events that is proven together.
+const auditBytes = 4 << 20
 
 // salvaged is how many positions are read one by one where a page cannot be read.
 const salvaged = 512

@@ -20,7 +20,8 @@ type scene struct {
 	given    domain.Attributes // under attributes.chatwoot
 	open     domain.Attributes
 	customer party
-	assignee *party
+	assignee *party // agent, if there is one
+	agent    party
 	inbox    contactInbox
 	room     room
 }
@@ -43,8 +44,8 @@ func newScene(h *webhooks.History) *scene {
 		customer: newParty(&c.Customer),
 	}
 	if c.Assignee != nil {
-		assignee := newParty(c.Assignee)
-		s.assignee = &assignee
+		s.agent = newParty(c.Assignee)
+		s.assignee = &s.agent
 	}
 	s.inbox = newContactInbox(c.Account.ID, c.Inbox.ID, c.Customer.ID, givenContactInbox(s.given, s.customer.given))
 	s.room = room{
@@ -382,11 +383,14 @@ const jsDate = "Mon Jan 02 2006 15:04:05 GMT-0700"
 // given as that stays as it is; one in RFC 3339 is written in UTC.
 func appendDate(dst []byte, given string, otherwise time.Time) []byte {
 	at := otherwise
-	if date, zone, ok := strings.Cut(given, " ("); !ok {
+	date, zone, ok := strings.Cut(given, " (")
+	switch {
+	case given == "":
+	case !ok:
 		if t, err := time.Parse(time.RFC3339, given); err == nil {
 			at = t
 		}
-	} else if strings.HasSuffix(zone, ")") {
+	case strings.HasSuffix(zone, ")"):
 		if t, err := time.Parse(jsDate, date); err == nil && t.Format(jsDate) == date {
 			return webhooks.AppendStringHTML(dst, given)
 		}

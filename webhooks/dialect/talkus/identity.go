@@ -26,7 +26,7 @@ func appendIdentity(dst []byte, c *webhooks.Conversation) []byte {
 	p := &c.Customer
 	keys := identityKeys()
 	known := [len(keys)]string{p.Name, p.Phone, p.Email, p.AvatarURL}
-	open := append(webhooks.OpenAttributes(c.Attributes), webhooks.OpenAttributes(p.Attributes)...)
+	open := slices.Concat(webhooks.OpenAttributes(c.Attributes), webhooks.OpenAttributes(p.Attributes))
 	open = slices.DeleteFunc(open, func(at domain.Attribute) bool {
 		i := slices.Index(keys[:], identityKey(at.Key))
 		if i >= 0 && known[i] == "" {

@@ -77,7 +77,7 @@ func (o *object) null(k string) {
 
 func (o *object) time(k string, v time.Time) {
 	o.key(k)
-	o.dst = v.UTC().AppendFormat(o.dst, `"2006-01-02T15:04:05.999999999Z"`)
+	o.dst = append(v.UTC().AppendFormat(append(o.dst, '"'), time.RFC3339Nano), '"')
 }
 
 func (o *object) someTime(k string, v *time.Time) {

@@ -135,7 +135,10 @@ func appendConversationData(dst []byte, start int, e *webhooks.PublicEvent, even
 		view.Last = -1
 	}
 	written := messages(view.Notes)
-	items := h.Items(&written, view.Last, MaxHistoryBytes)
+	var items webhooks.Items
+	if view.Last != 0 { // or messages would be written that nobody reads
+		items = h.Items(&written, view.Last, MaxHistoryBytes)
+	}
 
 	dst = slices.Grow(dst, frame+len(items.Bytes))
 	dst = append(dst, `{"conversation":`...)
@@ -167,7 +170,7 @@ func beginChange(dst []byte, f *webhooks.Fact) object {
 	o.number("version", f.Version)
 	o.number("previous_version", f.Version-1)
 	o.key("actor")
-	o.dst = webhooks.AppendOptional(o.dst, f.DecodeMetadata().Actor)
+	o.dst = webhooks.AppendOptional(o.dst, f.Actor())
 	return o
 }
 
