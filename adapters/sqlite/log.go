@@ -204,16 +204,14 @@ func readPage(page []eventstore.Recorded, after int64, limit int, of run) (_ []e
 // ScanEvent reads one row of the event columns, in their order.
 func ScanEvent(row interface{ Scan(...any) error }, r *eventstore.Recorded) error {
 	var at int64
-	var schema sql.NullInt64
-	var remains []byte
+	var content []byte
 	id, digest, hash := r.ID[:0], r.Digest[:0], r.Hash[:0]
 	if err := row.Scan(&r.Position, &r.Stream, &r.Version, &id, &r.Type, &r.Schema, &at, &r.Account,
-		&r.Data, &r.Metadata, &digest, &hash, &schema, &remains); err != nil {
+		&r.Data, &r.Metadata, &digest, &hash, &content); err != nil {
 		return err
 	}
-	if schema.Valid {
-		r.Remains = &eventstore.Remains{Schema: int(schema.Int64)}
-		copy(r.Remains.Digest[:], remains)
+	if content != nil {
+		r.Remains, r.Data = remainsOf(content)
 	}
 	copy(r.ID[:], id)
 	copy(r.Digest[:], digest)
@@ -323,7 +321,7 @@ func (w *writer) importAll(ctx context.Context, events iter.Seq2[eventstore.Reco
 		}
 		w.position++
 		r.Position = w.position
-		r.Digest = eventstore.Digest(r.Data)
+		r.Digest, r.Remains = r.Sealed()
 		r.Hash = eventstore.Chain(h.hash, &r)
 		w.heads[r.Stream] = head{r.Version, r.Hash, r.Account}
 		if err := w.tx.insert(&r); err != nil {
