@@ -18,12 +18,12 @@ import (
 
 // Limits of an Eraser. Each keeps one Step at a few milliseconds of the writer.
 const (
-	erasePage   = 4096      // events that a Step reads at most
-	eraseBatch  = 64        // events that are overwritten in one transaction
-	eraseBytes  = 256 << 10 // of what they had and have, likewise, but for a single one
-	cleanBatch  = 16        // streams whose read models are rewritten in one transaction
-	maxPasses   = 16        // over what is new since the last one; who goes on writing adds what is new
-	erasureRest = 20 * time.Millisecond
+	erasePage   = 4096                 // events that a Step reads at most
+	eraseBatch  = 64                   // events that are overwritten in one transaction
+	eraseBytes  = 256 << 10            // of what they had and have, likewise, but for a single one
+	cleanBatch  = 16                   // streams whose read models are rewritten in one transaction
+	maxPasses   = 16                   // over what is new since the last one; who goes on writing adds what is new
+	erasureRest = 5 * time.Millisecond // between two Steps, for others
 )
 
 // defaultContentType is what a message is that has nothing left.

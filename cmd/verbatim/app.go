@@ -57,6 +57,7 @@ type app struct {
 	notary       *notary
 	expirer      *projections.Expirer
 	jobs         *webhooks.Jobs
+	eraser       *projections.Eraser
 	janitor      *webhooks.Janitor // may be nil
 	typing       chan struct{}     // one slot: somebody began or stopped typing
 	api          *httpapi.Server
@@ -107,6 +108,10 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
 		})
+	contacts := eventstore.NewAggregates(facts, codec, time.Now,
+		eventstore.Rules[contact.State, contact.Command, contact.Event]{
+			Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
+		})
 	endpoints := eventstore.NewAggregates(facts, codec, time.Now,
 		eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
 			Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
@@ -136,15 +141,13 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		})
 		return err
 	})
+	a.eraser = newEraser(a, codec, conversations, contacts, transcripts)
 	a.api, err = httpapi.New(httpapi.Config{
 		Conversations: conversations,
-		Contacts: eventstore.NewAggregates(facts, codec, time.Now,
-			eventstore.Rules[contact.State, contact.Command, contact.Event]{
-				Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
-			}),
-		Endpoints: endpoints,
-		Log:       a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Access: access{a.store},
-		Projected: group, Dialects: dialects, Codec: codec, Tester: a.dispatcher,
+		Contacts:      contacts,
+		Endpoints:     endpoints,
+		Log:           a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Access: access{a.store},
+		Projected: group, Dialects: dialects, Codec: codec, Tester: a.dispatcher, Eraser: a.eraser,
 		Key:       access{a.store}.Key,
 		AdminKeys: []string{cfg.AdminKey, a.token},
 		CheckURL:  cfg.egress.Check,
@@ -223,6 +226,7 @@ func (a *app) run(ctx context.Context) error {
 	parts.Go(func() error { a.notary.run(told); return nil })
 	parts.Go(func() error { a.expire(failed); return nil })
 	parts.Go(func() error { a.steps(failed, "jobs", a.jobs.Rung(), a.jobs.Step); return nil })
+	parts.Go(func() error { a.steps(failed, "eraser", a.eraser.Rung(), a.eraser.Step); return nil })
 	if a.janitor != nil {
 		parts.Go(func() error { a.steps(failed, "janitor", nil, a.janitor.Step); return nil })
 	}

@@ -54,6 +54,7 @@ func verbs() []verb {
 		{"endpoints", "list|show|create|update|rotate-secret|enable|disable|retry-failed|delete", "manage webhook endpoints", endpoints},
 		{"deliveries", "ENDPOINT", "list what was sent to an endpoint, and what waits", deliveries},
 		{"redeliver", "DELIVERY", "send a delivery again", redeliver},
+		{"erase", "", "take a person out of the log for good", erase},
 		{"keys", "list|create|revoke", "manage API keys", keys},
 		{"projections", "list|retry", "look after the projections", projectionsVerb},
 		{"openapi", "", "print the OpenAPI document", openapi},

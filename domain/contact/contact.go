@@ -245,6 +245,9 @@ func (s State) erase(c Erase) ([]Event, error) {
 	if len(parts) == 0 && !s.Erased {
 		parts = []Part{{}} // that there was nothing is a fact once
 	}
+	if len(parts) == 0 {
+		return nil, nil
+	}
 	events := make([]Event, len(parts))
 	for i, p := range parts {
 		events[i] = Erased{By: by, Events: p.Events, Positions: p.Positions, Proof: p.Proof, Again: p.Again}
