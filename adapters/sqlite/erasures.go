@@ -444,31 +444,34 @@ func (s *Store) EndErasure(ctx context.Context, erasureID string, state projecti
 
 // A swept table is one whose rows are written again and again, and moved when
 // they are: where a page was laid out anew, a copy of a row may be left between
-// those that are there. What is taken away altogether leaves pages that are free,
-// and zero.
+// those that are there, although all that is deleted is overwritten. Only a page
+// that is free has none: all of it is zero.
 type swept struct {
 	name    string
 	columns string // the first in order of which it stands
 	primary int    // so many of them are the primary key
+	spared  bool   // its rows can be done without
 }
 
 func sweptTables() []swept {
 	return []swept{
-		{"inbox", "conversation, account, status, active_at, row", 1},
-		{"snapshots", "stream, version, schema, state", 1},
-		{"typing", "conversation, author, account, until", 2},
+		{"snapshots", "stream, version, schema, state", 1, true},
+		{"inbox", "conversation, account, status, active_at, row", 1, false},
+		{"typing", "conversation, author, account, until", 2, false},
 	}
 }
 
-// Rows that are taken away and written again in one transaction. Neighbours of
-// one batch are in the middle of the next.
+// sweepRows is how many rows are taken away in one transaction. A table that has
+// no more is taken away whole, and has no page left that was not free. Of a larger
+// one, neighbours of one batch are in the middle of the next: few pages are never
+// free.
 const (
-	sweepRows  = 64
-	sweepBytes = 256 << 10
+	sweepRows  = 512
+	sweepBytes = 1 << 20
 )
 
-// Sweep takes the next rows away and writes them again; see
-// projections.ErasureStore. A mark is the name of a table and a key.
+// Sweep takes rows away, and writes again what cannot be done without; see
+// projections.ErasureStore. A mark is the number of a table and a key.
 func (s *Store) Sweep(ctx context.Context, after string) (next string, err error) {
 	tables := sweptTables()
 	mark := struct {
@@ -499,15 +502,49 @@ func (s *Store) Sweep(ctx context.Context, after string) (next string, err error
 	return next, err
 }
 
-// sweep takes away the rows behind a key, and writes them again. It returns the
-// key from which to go on, and whether there is more.
+// sweep takes away the rows behind a key, and writes them again if they are not
+// to be spared. It returns the key from which to go on, and whether there is more.
 func (table *swept) sweep(t *tx, after string) (key string, more bool, err error) {
-	var rows [][]any
-	size := 0
+	rows, more, err := table.rows(t, after)
+	if err != nil {
+		return "", false, err
+	}
 	columns := strings.Split(table.columns, ", ")
-	err = t.query("SELECT "+table.columns+" FROM "+table.name+" WHERE "+columns[0]+" > ? ORDER BY "+columns[0]+" LIMIT ?",
-		[]any{after, sweepRows}, func(v []driver.Value) error {
-			if size > sweepBytes {
+	if after == "" && !more {
+		if err := t.run("DELETE FROM " + table.name); err != nil { // all of it, which frees every page
+			return "", false, err
+		}
+	} else {
+		remove := "DELETE FROM " + table.name + " WHERE " + strings.Join(columns[:table.primary], " = ? AND ") + " = ?"
+		for _, row := range rows {
+			if _, err := t.exec(remove, row[:table.primary]...); err != nil {
+				return "", false, err
+			}
+		}
+	}
+	if table.spared {
+		return "", more, nil // the next are the first now
+	}
+	add := "INSERT INTO " + table.name + " (" + table.columns + ") VALUES (?" + strings.Repeat(",?", len(columns)-1) + ")"
+	for _, row := range rows {
+		if _, err := t.exec(add, row...); err != nil {
+			return "", false, err
+		}
+	}
+	if !more {
+		return "", false, nil
+	}
+	return rows[len(rows)/2][0].(string), true, nil
+}
+
+// rows returns the rows behind a key, no more than are taken away at a time, and
+// whether there are others.
+func (table *swept) rows(t *tx, after string) (rows [][]any, more bool, err error) {
+	size := 0
+	key, _, _ := strings.Cut(table.columns, ",")
+	err = t.query("SELECT "+table.columns+" FROM "+table.name+" WHERE "+key+" > ? ORDER BY "+key+" LIMIT ?",
+		[]any{after, sweepRows + 1}, func(v []driver.Value) error {
+			if more = len(rows) == sweepRows || size > sweepBytes; more {
 				return nil
 			}
 			row := make([]any, len(v))
@@ -520,25 +557,7 @@ func (table *swept) sweep(t *tx, after string) (key string, more bool, err error
 			rows = append(rows, row)
 			return nil
 		})
-	if err != nil || len(rows) == 0 {
-		return "", false, err
-	}
-	remove := "DELETE FROM " + table.name + " WHERE " + strings.Join(columns[:table.primary], " = ? AND ") + " = ?"
-	for _, row := range rows {
-		if _, err := t.exec(remove, row[:table.primary]...); err != nil {
-			return "", false, err
-		}
-	}
-	add := "INSERT INTO " + table.name + " (" + table.columns + ") VALUES (?" + strings.Repeat(",?", len(columns)-1) + ")"
-	for _, row := range rows {
-		if _, err := t.exec(add, row...); err != nil {
-			return "", false, err
-		}
-	}
-	if len(rows) < sweepRows && size <= sweepBytes {
-		return "", false, nil
-	}
-	return rows[len(rows)/2][0].(string), true, nil
+	return rows, more, err
 }
 
 // Flush takes the write-ahead log into the file and cuts it to nothing; see
