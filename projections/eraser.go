@@ -286,7 +286,7 @@ func (x *Eraser) clean(ctx context.Context, w *erasing) error {
 		return err
 	}
 	if len(streams) > 0 {
-		if err := x.cfg.Store.CleanStreams(ctx, w.ID, streams, w.who); err != nil {
+		if err := x.cfg.Store.CleanStreams(ctx, streams, w.who); err != nil {
 			return err
 		}
 		w.stream = streams[len(streams)-1]

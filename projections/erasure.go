@@ -77,7 +77,7 @@ type ErasureStore interface {
 	TouchedStreams(ctx context.Context, erasureID, after string, limit int) ([]string, error)
 	// CleanStreams takes the person out of the read models of streams, throws away
 	// their snapshots, and what receivers answered to attempts to deliver of them.
-	CleanStreams(ctx context.Context, erasureID string, streams []string, who *domain.Removal) error
+	CleanStreams(ctx context.Context, streams []string, who *domain.Removal) error
 	// StreamCounts counts the deliveries and the snapshots of a stream.
 	StreamCounts(ctx context.Context, stream string) (deliveries, snapshots int64, err error)
 	// ErasureTold puts on record that contact.erased is in the log, and what there

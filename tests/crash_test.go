@@ -108,6 +108,14 @@ type hookInbox struct {
 	changed   *sync.Cond
 	byMessage map[string]map[string]bool // webhook ids by message id
 	last      map[string]int64           // version by conversation
+	all       strings.Builder            // every body
+}
+
+// bodies returns all that has arrived.
+func (in *hookInbox) bodies() string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.all.String()
 }
 
 func newHookInbox(tb testing.TB) *hookInbox {
@@ -140,6 +148,7 @@ func (in *hookInbox) take(w http.ResponseWriter, r *http.Request) {
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.all.Write(body)
 	id := hook.Data.Change.Message.ID
 	if in.byMessage[id] == nil {
 		in.byMessage[id] = make(map[string]bool)

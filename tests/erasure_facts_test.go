@@ -67,8 +67,10 @@ func fillTheirs(t *testing.T, v reflect.Value, path string) {
 	case *[]domain.Change:
 		value, null := json.RawMessage(`"`+theirs+`"`), json.RawMessage("null")
 		*at = []domain.Change{
-			{Key: "name", Previous: value, Current: value}, {Key: "email", Previous: null, Current: value},
-			{Key: "subject", Previous: null, Current: value}, {Key: "attributes." + theirs, Previous: value, Current: null},
+			{Key: "name", Previous: value, Current: value},
+			{Key: "email", Previous: null, Current: value},
+			{Key: "subject", Previous: null, Current: value},
+			{Key: "attributes." + theirs, Previous: value, Current: null},
 			{Key: "attributes.page", Previous: null, Current: json.RawMessage(`{"a":["` + theirs + `"]}`)},
 			{Key: "attributes.chatwoot", Previous: null, Current: json.RawMessage(`{"id":42,"source_id":"` + theirs + `"}`)},
 		}
@@ -105,8 +107,10 @@ func fillTheirs(t *testing.T, v reflect.Value, path string) {
 
 func theirAttributes() domain.Attributes {
 	return domain.Attributes{
-		{Key: theirs, Value: json.RawMessage(`"` + theirs + `"`)}, {Key: "ip", Value: json.RawMessage(`"` + theirs + `"`)},
-		{Key: "chatwoot", Value: json.RawMessage(`{"id":42,"name":"` + theirs + `"}`)}, {Key: "talkus", Value: json.RawMessage(`{"id":"` + theirs + `"}`)},
+		{Key: theirs, Value: json.RawMessage(`"` + theirs + `"`)},
+		{Key: "ip", Value: json.RawMessage(`"` + theirs + `"`)},
+		{Key: "chatwoot", Value: json.RawMessage(`{"id":42,"name":"` + theirs + `"}`)},
+		{Key: "talkus", Value: json.RawMessage(`{"id":"` + theirs + `"}`)},
 	}
 }
 

@@ -88,7 +88,7 @@ func fillErasable(t *testing.T, messages int) *erasable {
 				if n%5 == 0 {
 					e.do(t, e.anns[i], conversation.PostMessage{MessageID: newID(t), Author: e.jon, Text: "SECRET in hers"})
 					e.do(t, e.jons[i], conversation.ChangeAttributes{
-						Subject:    domain.Patch[string]{Set: true, Value: ptr(fmt.Sprintf("SECRET subject %d", n))},
+						Subject:    domain.Patch[string]{Set: true, Value: new(fmt.Sprintf("SECRET subject %d", n))},
 						Labels:     domain.Patch[[]string]{Set: true, Value: &[]string{fmt.Sprint("label", n)}},
 						Attributes: domain.Attributes{{Key: "SECRET", Value: fmt.Appendf(nil, `"SECRET %0*d"`, n%300, n)}},
 					})
@@ -105,15 +105,13 @@ func fillErasable(t *testing.T, messages int) *erasable {
 	}
 	lanes.Wait()
 	e.do(t, e.jons[0], conversation.SetTyping{Author: domain.Person{ID: e.jon.ID}, On: true})
-	e.do(t, e.jons[1], conversation.UpdateCustomer{Patch: domain.PersonPatch{Email: domain.Patch[string]{Set: true, Value: ptr("SECRET@new")}}})
+	e.do(t, e.jons[1], conversation.UpdateCustomer{Patch: domain.PersonPatch{Email: domain.Patch[string]{Set: true, Value: new("SECRET@new")}}})
 	e.do(t, e.jons[1], conversation.RecordActivity{Kind: conversation.TaskCompleted, Data: domain.Attributes{{Key: "title", Value: json.RawMessage(`"SECRET"`)}}})
 	e.do(t, e.jons[2], conversation.Close{By: &agent})
 	e.project(t)
 	e.answer(t)
 	return e
 }
-
-func ptr[T any](v T) *T { return &v }
 
 func whose(p domain.Person, what string) string {
 	if p.ID == jonsID {
@@ -507,8 +505,8 @@ func (f *frailErasures) Overwrite(ctx context.Context, id string, left []project
 	return errors.Join(f.Store.Overwrite(ctx, id, left), errCrashed)
 }
 
-func (f *frailErasures) CleanStreams(ctx context.Context, id string, streams []string, who *domain.Removal) error {
-	if err := f.Store.CleanStreams(ctx, id, streams, who); err != nil || f.cleaned == 2 {
+func (f *frailErasures) CleanStreams(ctx context.Context, streams []string, who *domain.Removal) error {
+	if err := f.Store.CleanStreams(ctx, streams, who); err != nil || f.cleaned == 2 {
 		return err
 	}
 	f.cleaned++

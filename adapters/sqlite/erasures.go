@@ -248,7 +248,7 @@ func (s *Store) StreamCounts(ctx context.Context, stream string) (deliveries, sn
 const cleanDetails = 256
 
 // CleanStreams rewrites what was made of streams; see projections.ErasureStore.
-func (s *Store) CleanStreams(ctx context.Context, erasureID string, streams []string, who *domain.Removal) error {
+func (s *Store) CleanStreams(ctx context.Context, streams []string, who *domain.Removal) error {
 	for _, stream := range streams {
 		if err := s.cleanDetails(ctx, stream); err != nil {
 			return err

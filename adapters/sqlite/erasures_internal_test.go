@@ -38,7 +38,7 @@ func testSweep(t *testing.T, rows int, most float64) {
 			t.Error(err)
 		}
 	}()
-	chance := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same each time
+	chance := rand.New(rand.NewPCG(1, 2))
 	id := func(k int) string { return fmt.Sprintf("0193%08x-%d", k*2654435761%1000, k) }
 	write := func(do func(*tx) error) {
 		t.Helper()
@@ -138,7 +138,11 @@ func TestFlushWaitsForNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer s.Close() //nolint:errcheck // nothing is lost
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	add := func(stream string) {
 		t.Helper()
 		if err := s.write1(t.Context(), func(x *tx) error {

@@ -174,11 +174,11 @@ func (p *Proofs) Check(e Erased) error {
 		return errors.New("what is left of its events is not what the erasure left")
 	}
 	for _, a := range e.Again {
-		var before [32]byte
-		if n, err := hex.Decode(before[:], []byte(a.Digest)); err != nil || n != len(before) {
+		before, err := hex.DecodeString(a.Digest)
+		if err != nil || len(before) != sha256.Size {
 			return errors.New("the digest of what was left before cannot be read")
 		}
-		p.before[a.Position] = before
+		p.before[a.Position] = [sha256.Size]byte(before)
 	}
 	p.covered, p.sorted = append(p.covered, runs...), false
 	return nil
