@@ -42,6 +42,17 @@ type Remains struct {
 	Digest [32]byte // SHA-256 of Data
 }
 
+// Sealed returns the digest and the mark that r has in a log which it is brought
+// into: Digest is made anew, but of an event out of which a person was erased.
+// That one keeps the digest of what was appended, which nothing can be made of
+// any more.
+func (r *Recorded) Sealed() (digest [32]byte, remains *Remains) {
+	if r.Remains == nil {
+		return Digest(r.Data), nil
+	}
+	return r.Digest, &Remains{Schema: r.Remains.Schema, Digest: Digest(r.Data)}
+}
+
 // Intact reports whether Data is what was appended, or what an erasure left of it.
 func (r *Recorded) Intact() bool {
 	if r.Remains != nil {

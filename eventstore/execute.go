@@ -147,6 +147,19 @@ func (a *Aggregates[S, C, E]) State(ctx context.Context, account, id string) (S,
 	return w.state, w.version, err
 }
 
+// Forget lets nothing be decided any more on what was known of a stream before
+// the call: events of it were overwritten. It waits for the order that is being
+// decided on it.
+func (a *Aggregates[S, C, E]) Forget(ctx context.Context, stream string) error {
+	leave, err := a.turns.take(ctx, stream)
+	if err != nil {
+		return fmt.Errorf("wait for %s: %w", stream, err)
+	}
+	defer leave()
+	a.warm.void(stream)
+	return nil
+}
+
 func (a *Aggregates[S, C, E]) try(ctx context.Context, o Order[S, C], stream string) (Done[S], error) {
 	w, ok := a.warm.get(stream)
 	if !ok {
@@ -278,6 +291,7 @@ func (a *Aggregates[S, C, E]) replay(ctx context.Context, o Order[S, C]) (Done[S
 // refresh returns the present state of a stream, read on from what is known of
 // it: what is handed in, what is warm, or a snapshot.
 func (a *Aggregates[S, C, E]) refresh(ctx context.Context, stream string, w warm[S]) (warm[S], error) {
+	mark := a.warm.begun()
 	if w.version == 0 {
 		if known, ok := a.warm.get(stream); ok {
 			w = known
@@ -315,7 +329,7 @@ func (a *Aggregates[S, C, E]) refresh(ctx context.Context, stream string, w warm
 		}
 	}
 	if w.version > 0 {
-		a.warm.put(stream, w)
+		a.warm.putSince(mark, stream, w)
 	}
 	return w, nil
 }

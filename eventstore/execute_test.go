@@ -664,6 +664,67 @@ func TestStateDoesNotTakeBack(t *testing.T) {
 	}
 }
 
+// TestForget: nothing is decided any more on what was known of a stream before,
+// nor is what somebody reads of it just then kept; and who is deciding on it is
+// waited for.
+func TestForget(t *testing.T) {
+	t.Parallel()
+	watched := &spy{Store: eventstoretest.NewMemory()}
+	x, id := newLedgers(watched), newID()
+	mustExecute(t, x, order{Account: acme, ID: id, Command: book(1)})
+	stream := eventstore.StreamName("ledger", id)
+	forget := func() {
+		if err := x.Forget(t.Context(), stream); err != nil {
+			t.Error(err)
+		}
+	}
+	decided := -1
+	command := func(l ledger, _ time.Time) ([]ledgerEvent, error) {
+		decided = l.Sum
+		return []ledgerEvent{booked{Amount: 1}}, nil
+	}
+	// Somebody reads while it is forgotten: what they read is not what the next
+	// command is decided on.
+	reads := 0
+	watched.onStream = func() {
+		if reads++; reads == 1 {
+			forget()
+		}
+	}
+	forget()
+	if _, _, err := x.State(t.Context(), acme, id); err != nil {
+		t.Fatal(err)
+	}
+	before := reads
+	mustExecute(t, x, order{Account: acme, ID: id, Command: command})
+	if reads == before {
+		t.Error("what was read while it was forgotten was kept")
+	}
+	watched.onStream = nil
+	if decided != 1 {
+		t.Errorf("decided on %d", decided)
+	}
+	// Whoever decides is waited for.
+	deciding, goOn, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		mustExecute(t, x, order{Account: acme, ID: id, Command: func(ledger, time.Time) ([]ledgerEvent, error) {
+			close(deciding)
+			<-goOn
+			return nil, nil
+		}})
+	}()
+	<-deciding
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := x.Forget(ctx, stream); !errors.Is(err, context.Canceled) {
+		t.Errorf("forgotten under a command: %v", err)
+	}
+	close(goOn)
+	<-done
+	forget()
+}
+
 func TestExecuteForeign(t *testing.T) {
 	t.Parallel()
 	s := eventstoretest.NewMemory()

@@ -2,10 +2,12 @@ package eventstore
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -14,7 +16,8 @@ import (
 
 // line is a recorded event as one line of NDJSON: the format of fixtures,
 // backups, moves and event streams. Digest and hash are not part of it; they
-// follow from the rest.
+// follow from the rest. Where the rest is only what an erasure left, the digest
+// is.
 type line struct {
 	Position int64           `json:"position"`
 	Stream   string          `json:"stream"`
@@ -26,6 +29,32 @@ type line struct {
 	Account  string          `json:"account"`
 	Data     json.RawMessage `json:"data"`
 	Metadata json.RawMessage `json:"metadata,omitempty"`
+	Erased   *erasedLine     `json:"erased,omitempty"`
+}
+
+// erasedLine marks an event out of which a person was erased: the version of the
+// shape of what is left, and the SHA-256 of what was appended.
+type erasedLine struct {
+	Schema int    `json:"schema"`
+	Digest string `json:"digest"` // 64 hexadecimal digits
+}
+
+// erasure returns the mark of r, nil if it has none.
+func erasure(r *Recorded) *erasedLine {
+	if r.Remains == nil {
+		return nil
+	}
+	return &erasedLine{r.Remains.Schema, hex.EncodeToString(r.Digest[:])}
+}
+
+// digest returns the digest that the mark bears.
+func (e *erasedLine) digest() (d [32]byte, err error) {
+	const digits = "0123456789abcdef"
+	if len(e.Digest) != hex.EncodedLen(len(d)) || strings.Trim(e.Digest, digits) != "" {
+		return d, errors.New("erased.digest must be 64 hexadecimal digits in lower case")
+	}
+	_, err = hex.Decode(d[:], []byte(e.Digest))
+	return d, err
 }
 
 // AppendLine appends r as one line of NDJSON, without the newline.
@@ -35,6 +64,7 @@ func AppendLine(dst []byte, r *Recorded) ([]byte, error) {
 	enc.SetEscapeHTML(false)
 	err := enc.Encode(line{
 		r.Position, r.Stream, r.Version, r.ID, r.Type, r.Schema, r.Time.UTC(), r.Account, r.Data, r.Metadata,
+		erasure(r),
 	})
 	if err != nil {
 		return dst, fmt.Errorf("position %d: encode: %w", r.Position, err)
@@ -84,11 +114,21 @@ func ParseLine(data []byte) (Recorded, error) {
 		l.Metadata = json.RawMessage("{}")
 	case l.Metadata[0] != '{':
 		return Recorded{}, errors.New("metadata must be an object")
+	case l.Erased != nil && l.Erased.Schema < 1:
+		return Recorded{}, errors.New("erased.schema must be 1 or more")
 	}
-	return Recorded{
+	r := Recorded{
 		Position: l.Position, Stream: l.Stream, Version: l.Version, ID: l.ID, Type: l.Type, Schema: l.Schema,
 		Time: at, Account: l.Account, Data: compact(l.Data), Metadata: compact(l.Metadata),
-	}, nil
+	}
+	if l.Erased != nil {
+		var err error
+		if r.Digest, err = l.Erased.digest(); err != nil {
+			return Recorded{}, err
+		}
+		r.Remains = &Remains{Schema: l.Erased.Schema, Digest: Digest(r.Data)}
+	}
+	return r, nil
 }
 
 // compact returns JSON without white space, as AppendLine writes it: what was

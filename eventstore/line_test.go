@@ -2,6 +2,7 @@ package eventstore_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"strings"
 	"testing"
@@ -180,4 +181,40 @@ func FuzzParseLine(f *testing.F) {
 			t.Fatalf("%q is no stream", r.Stream)
 		}
 	})
+}
+
+// TestErasedLine: what was appended is not there any more, so that its digest is
+// part of the line.
+func TestErasedLine(t *testing.T) {
+	t.Parallel()
+	r := recorded()
+	r.Data = []byte(`{"left":1}`)
+	r.Remains = &eventstore.Remains{Schema: 3, Digest: eventstore.Digest(r.Data)}
+	b, err := eventstore.AppendLine(nil, &r)
+	mark := `,"erased":{"schema":3,"digest":"` + hex.EncodeToString(r.Digest[:]) + `"}}`
+	if err != nil || !strings.HasSuffix(string(b), mark) {
+		t.Fatalf("the line is %s, %v; want %s at the end", b, err, mark)
+	}
+	got, err := eventstore.ParseLine(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(r, got); diff != "" {
+		t.Errorf("parsed (-want +got):\n%s", diff)
+	}
+	digest := hex.EncodeToString(r.Digest[:])
+	for name, wrong := range map[string]string{
+		"no schema":          `{"digest":"` + digest + `"}`,
+		"a schema below one": `{"schema":0,"digest":"` + digest + `"}`,
+		"no digest":          `{"schema":1}`,
+		"a short digest":     `{"schema":1,"digest":"` + digest[2:] + `"}`,
+		"a long digest":      `{"schema":1,"digest":"` + digest + `00"}`,
+		"no digits":          `{"schema":1,"digest":"` + strings.Repeat("x", 64) + `"}`,
+		"capitals":           `{"schema":1,"digest":"` + strings.Repeat("A", 64) + `"}`,
+		"more than it takes": `{"schema":1,"digest":"` + digest + `","x":1}`,
+	} {
+		if _, err := eventstore.ParseLine([]byte(strings.Replace(string(b), mark, `,"erased":`+wrong+"}", 1))); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
 }

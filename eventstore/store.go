@@ -147,7 +147,8 @@ type Store interface {
 
 	// Import adds recorded events as they are: ids, times, versions and, where
 	// the log is empty, positions (otherwise they follow the head). All of them
-	// are added or, at the first error, none. Digest and Hash are made anew.
+	// are added or, at the first error, none. Digest and Hash are made anew, but
+	// for the Digest of an event that has Remains.
 	// A fault of an event comes back as an *ImportError.
 	Import(ctx context.Context, events iter.Seq2[Recorded, error]) (n int64, err error)
 }

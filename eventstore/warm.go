@@ -14,6 +14,7 @@ type lru[V any] struct {
 	mu    sync.Mutex
 	order *list.List // of lruEntry[V], last used first
 	byKey map[string]*list.Element
+	voids int64 // how often something was void
 }
 
 type lruEntry[V any] struct {
@@ -42,6 +43,10 @@ func (l *lru[V]) get(key string) (V, bool) {
 func (l *lru[V]) put(key string, v V) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.keep(key, v)
+}
+
+func (l *lru[V]) keep(key string, v V) {
 	if e, ok := l.byKey[key]; ok {
 		if known := e.Value.(*lruEntry[V]); !l.newer(known.value, v) {
 			known.value = v
@@ -55,6 +60,31 @@ func (l *lru[V]) put(key string, v V) {
 		l.order.Remove(last)
 		delete(l.byKey, last.Value.(*lruEntry[V]).key)
 	}
+}
+
+// begun returns a mark for putSince, to be taken before anything is read.
+func (l *lru[V]) begun() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.voids
+}
+
+// putSince is put for what was read since a mark. If anything was void since
+// then, this may be too, and is not kept.
+func (l *lru[V]) putSince(mark int64, key string, v V) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.voids == mark {
+		l.keep(key, v)
+	}
+}
+
+// void forgets a value, and those that are being read.
+func (l *lru[V]) void(key string) {
+	l.mu.Lock()
+	l.voids++
+	l.mu.Unlock()
+	l.remove(key)
 }
 
 func (l *lru[V]) remove(key string) {

@@ -42,7 +42,8 @@ type Group struct {
 	rows    Rows
 	fresh   []Parked // parked since the last page
 	touched bool
-	stale   bool // not loaded since a page was dropped: what is remembered may be void
+	seen    int64 // Erasures of the store, when the group was loaded
+	stale   bool  // not loaded since a page was dropped: what is remembered may be void
 
 	report func(PageReport) // may be nil
 	page   PageReport       // of the open page, if somebody wants it
@@ -91,6 +92,7 @@ func NewGroup(
 // wrong for good.
 func (g *Group) Load(ctx context.Context) error {
 	g.stale = true
+	g.seen = g.store.Erasures()
 	checkpoints, err := g.store.Checkpoints(ctx)
 	if err != nil {
 		return fmt.Errorf("load checkpoints: %w", err)
@@ -309,7 +311,7 @@ func (g *Group) Commit(ctx context.Context) error {
 	if !g.touched {
 		return nil
 	}
-	page := &Page{Rows: g.rows, Parked: g.fresh}
+	page := &Page{Seen: g.seen, Rows: g.rows, Parked: g.fresh}
 	for _, m := range g.members {
 		if m.reached > m.committed {
 			page.Checkpoints = append(page.Checkpoints, Checkpoint{m.Name(), m.committed, m.reached})
@@ -474,7 +476,7 @@ func (g *Group) retry(ctx context.Context, p Parked) error {
 	// The checkpoint stays where it is; that it still is there says that nobody
 	// else has gone on meanwhile.
 	page := &Page{
-		Checkpoints: []Checkpoint{{m.Name(), m.committed, m.committed}}, Rows: g.rows, Parked: g.fresh,
+		Checkpoints: []Checkpoint{{m.Name(), m.committed, m.committed}}, Seen: g.seen, Rows: g.rows, Parked: g.fresh,
 	}
 	if !again {
 		page.Released = []Parked{p}

@@ -755,6 +755,9 @@ func (s *shadowRows) Parked(context.Context) ([]Parked, error) { return s.sorted
 // RetryWanted returns nothing: nobody asks a shadow.
 func (s *shadowRows) RetryWanted(context.Context) ([]Parked, error) { return nil, nil }
 
+// Erasures stands still: a rebuild begins anew when somebody is erased.
+func (*shadowRows) Erasures() int64 { return 0 }
+
 // CommitPage keeps the rows until they are written.
 func (s *shadowRows) CommitPage(_ context.Context, p *Page) error {
 	for id, row := range p.Rows.Inbox {

@@ -192,6 +192,9 @@ func (s *rows) RetryWanted(ctx context.Context) ([]projections.Parked, error) {
 	}), s.ask(ctx)
 }
 
+// Erasures says that nobody is ever erased here.
+func (s *rows) Erasures() int64 { return 0 }
+
 func (s *rows) CommitPage(ctx context.Context, p *projections.Page) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

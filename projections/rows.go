@@ -93,6 +93,7 @@ type Parked struct {
 // whole or not at all.
 type Page struct {
 	Checkpoints []Checkpoint
+	Seen        int64 // what Store.Erasures returned before anything was read for it
 	Rows        Rows
 	Parked      []Parked // new ones, or old ones that failed again
 	Released    []Parked // streams that go on
@@ -111,8 +112,12 @@ type Store interface {
 	Parked(ctx context.Context) ([]Parked, error)
 	// RetryWanted returns the parked streams that somebody asked to try again.
 	RetryWanted(ctx context.Context) ([]Parked, error)
+	// Erasures returns a number that grows when rows were rewritten because a
+	// person was erased: what was remembered before of those rows is void.
+	Erasures() int64
 	// CommitPage commits p in one transaction. It returns ErrLostCheckpoint if
-	// a checkpoint is not where the page says it was.
+	// a checkpoint is not where the page says it was, or if a row of it is one
+	// that was rewritten since p.Seen.
 	CommitPage(ctx context.Context, p *Page) error
 	// InboxRow returns the row of a conversation, and whether there is one.
 	InboxRow(ctx context.Context, conversationID string) (InboxRow, bool, error)

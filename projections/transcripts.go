@@ -292,6 +292,24 @@ func (t *Transcripts) enter(stream string) *transcript {
 	return tr
 }
 
+// Forget forgets what is known of a stream: events of it were overwritten. It
+// waits for those who are using it.
+func (t *Transcripts) Forget(stream string) {
+	t.mu.Lock()
+	tr, known := t.streams[stream]
+	if known {
+		t.recent.Remove(tr.element)
+		delete(t.streams, stream)
+		t.size -= tr.size
+	}
+	t.mu.Unlock()
+	if known {
+		tr.Lock()
+		tr.cursors = nil
+		tr.Unlock()
+	}
+}
+
 // count is about how many bytes of memory the transcript takes.
 func (tr *transcript) count() int {
 	n := streamSize

@@ -110,6 +110,14 @@ type hookInbox struct {
 	byMessage map[string]map[string]bool // webhook ids by message id
 	last      map[string]int64           // version by conversation
 	got       received
+	all       strings.Builder // every body
+}
+
+// bodies returns all that has arrived.
+func (in *hookInbox) bodies() string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.all.String()
 }
 
 func newHookInbox(tb testing.TB) *hookInbox {
@@ -143,6 +151,7 @@ func (in *hookInbox) take(w http.ResponseWriter, r *http.Request) {
 	in.got.add(in.tb, r.Header.Get("webhook-id"), body)
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.all.Write(body)
 	id := hook.Data.Change.Message.ID
 	if in.byMessage[id] == nil {
 		in.byMessage[id] = make(map[string]bool)

@@ -28,6 +28,7 @@ import (
 
 type (
 	conversations = eventstore.Aggregates[conversation.State, conversation.Command, conversation.Event]
+	contacts      = eventstore.Aggregates[contact.State, contact.Command, contact.Event]
 	endpoints     = eventstore.Aggregates[endpoint.State, endpoint.Command, endpoint.Event]
 )
 
@@ -37,6 +38,7 @@ type rig struct {
 	store         *sqlite.Store
 	codec         *eventstore.Codec
 	conversations *conversations
+	contacts      *contacts
 	endpoints     *endpoints
 	dialects      *webhooks.Dialects
 	group         *projections.Group
@@ -71,6 +73,10 @@ func openRigIn(tb testing.TB, dir string, dialects *webhooks.Dialects) *rig {
 	r.conversations = eventstore.NewAggregates(store, r.codec, time.Now,
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
+		})
+	r.contacts = eventstore.NewAggregates(store, r.codec, time.Now,
+		eventstore.Rules[contact.State, contact.Command, contact.Event]{
+			Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
 		})
 	r.endpoints = eventstore.NewAggregates(store, r.codec, time.Now,
 		eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
@@ -195,11 +201,7 @@ func (r *rig) serveHTTP(tb testing.TB) (url, key string) {
 	tb.Helper()
 	key = "operator"
 	api, err := httpapi.New(httpapi.Config{
-		Conversations: r.conversations, Endpoints: r.endpoints,
-		Contacts: eventstore.NewAggregates(r.store, r.codec, time.Now,
-			eventstore.Rules[contact.State, contact.Command, contact.Event]{
-				Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
-			}),
+		Conversations: r.conversations, Contacts: r.contacts, Endpoints: r.endpoints, Eraser: r.eraser(r.store),
 		Log: r.store, Events: r.store.Events(), Transcripts: r.transcripts, Models: r.store, Access: noAccess{},
 		Projected: r.group, Dialects: r.dialects, Codec: r.codec, Tester: noTester{},
 		Key:       func(context.Context, string) (httpapi.Key, bool, error) { return httpapi.Key{}, false, nil },
@@ -214,6 +216,24 @@ func (r *rig) serveHTTP(tb testing.TB) (url, key string) {
 	server := httptest.NewServer(api)
 	tb.Cleanup(func() { api.Close(); server.Close() })
 	return server.URL, key
+}
+
+// eraser returns an eraser of the rig, which tells store.
+func (r *rig) eraser(store projections.ErasureStore) *projections.Eraser {
+	return projections.NewEraser(projections.EraserConfig{
+		Log: r.store, Codec: r.codec, Store: store, Clock: time.Now, Slog: slog.New(slog.DiscardHandler),
+		Forget: func(ctx context.Context, stream string) error {
+			r.transcripts.Forget(stream)
+			return errors.Join(r.conversations.Forget(ctx, stream), r.contacts.Forget(ctx, stream))
+		},
+		Tell: func(ctx context.Context, e *projections.Erasure, key eventstore.Key, version int64, parts []contact.Part) error {
+			_, err := r.contacts.Execute(ctx, eventstore.Order[contact.State, contact.Command]{
+				Account: e.Account, ID: e.ContactID, Command: contact.Erase{By: e.By, Parts: parts},
+				IfVersion: &version, Key: &key, Metadata: e.Metadata,
+			})
+			return err
+		},
+	})
 }
 
 // noAccess is for rigs whose only key is the operator's.

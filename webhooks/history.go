@@ -3,7 +3,6 @@ package webhooks
 import (
 	"encoding/json"
 	"slices"
-	"strings"
 	"time"
 
 	"verbatim/domain"
@@ -67,14 +66,19 @@ type MessageName struct {
 	Attributes domain.Attributes `json:"attributes,omitempty"`
 }
 
-// NewMessage returns the message that e, recorded as r, posted.
+// NewMessage returns the message that e, recorded as r, posted. One out of which
+// its author was erased is a tombstone from the first.
 func NewMessage(r *eventstore.Recorded, e conversation.MessagePosted) Message {
-	return Message{
+	m := Message{
 		ID: e.MessageID, Number: r.Position, Version: r.Version,
 		Author: e.Author, Text: e.Text, ContentType: e.ContentType, ContentAttributes: e.ContentAttributes,
 		Attachments: e.Attachments, Private: e.Private, ReplyTo: e.ReplyTo, ExternalID: e.ExternalID,
 		Attributes: e.Attributes, CreatedAt: r.Time,
 	}
+	if r.Remains != nil {
+		return m.Deleted(r.Time)
+	}
+	return m
 }
 
 // Edited returns m with another text.
@@ -95,7 +99,7 @@ func (m Message) Deleted(at time.Time) Message {
 func givenIDs(a domain.Attributes) domain.Attributes {
 	var ids domain.Attributes
 	for i := range a {
-		if !addressed(a[i].Key) {
+		if !domain.Addressed(a[i].Key) {
 			continue
 		}
 		if id := a.Object(a[i].Key).Get("id"); id != nil {
@@ -457,18 +461,8 @@ func (h *History) Items(fr *Fragment, last, maxBytes int) Items {
 // under the name of a format, a person, a message or a conversation carries the
 // values that it would otherwise derive. What is returned is not to be changed.
 func OpenAttributes(a domain.Attributes) domain.Attributes {
-	if !slices.ContainsFunc(a, func(at domain.Attribute) bool { return addressed(at.Key) }) {
+	if !slices.ContainsFunc(a, func(at domain.Attribute) bool { return domain.Addressed(at.Key) }) {
 		return slices.Clip(a) // as it nearly always is
 	}
-	return slices.DeleteFunc(slices.Clone(a), func(at domain.Attribute) bool { return addressed(at.Key) })
-}
-
-// addressed reports whether an attribute is addressed to one format.
-func addressed(key string) bool {
-	switch strings.ToLower(key) {
-	case "closer", "talkus", "clarityflow", "chatwoot":
-		return true
-	default:
-		return false
-	}
+	return slices.DeleteFunc(slices.Clone(a), func(at domain.Attribute) bool { return domain.Addressed(at.Key) })
 }

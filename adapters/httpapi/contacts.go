@@ -27,14 +27,14 @@ func (s *Server) contactRoutes() {
 		http.StatusCreated), s.createContact)
 	register(s, operation(http.MethodGet, "get-contact", one, tagContacts,
 		"Read a contact", "By the id that you gave them, as contact or as a conversation's customer."), s.getContact)
-	register(s, operation(http.MethodPatch, "change-contact", one, tagContacts,
+	register(s, withErrors(operation(http.MethodPatch, "change-contact", one, tagContacts,
 		"Change a contact", "A merge-patch (RFC 7396): null removes. Conversations that were had keep the customer as they knew them."),
-		s.changeContact)
-	register(s, withStatus(operation(http.MethodPost, "trigger-widget", "/v1/widget/triggered", tagContacts,
+		http.StatusGone), s.changeContact)
+	register(s, withErrors(withStatus(operation(http.MethodPost, "trigger-widget", "/v1/widget/triggered", tagContacts,
 		"Say that somebody opened the chat widget",
 		"A person who is not known is made a contact; what is said of a known one changes nothing. The conversation, if given, is told "+
 			"as it is now; from a very large one the last message's text is cut, then attributes and labels are left out."),
-		http.StatusCreated), s.triggerWidget)
+		http.StatusCreated), http.StatusGone), s.triggerWidget)
 }
 
 // ContactPath is the contact a request is about.
@@ -304,6 +304,7 @@ type widgetTriggered struct {
 
 func (s *Server) triggerWidget(ctx context.Context, in *triggerWidgetInput) (*answer[widgetTriggered], error) {
 	c := callOf(ctx)
+	defer s.cfg.Eraser.Carry()()
 	o := s.contactOrder(c, newID()) // answered from the log, it is not looked at
 	again, err := s.wasDone(ctx, c)
 	if err != nil {

@@ -152,8 +152,8 @@ func TestErasedContact(t *testing.T) {
 	h.do("GET", "/v1/contacts/visitor-1", nil).is(200).version(2).
 		has("id", "visitor-1", "number", 1, "name", nil, "email", nil, "erased", true)
 	head := h.head()
-	h.do("PATCH", "/v1/contacts/visitor-1", object{"name": "Jon"}).fails(409, "contact.erased")
-	h.do("POST", "/v1/widget/triggered", object{"contact": jon}).fails(409, "contact.erased")
+	h.do("PATCH", "/v1/contacts/visitor-1", object{"name": "Jon"}).fails(410, "contact.erased")
+	h.do("POST", "/v1/widget/triggered", object{"contact": jon}).fails(410, "contact.erased")
 	h.do("POST", "/v1/contacts", jon).fails(409, "contact.already_exists")
 	if h.head() != head {
 		t.Error("a refusal was recorded")

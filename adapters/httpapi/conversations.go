@@ -105,6 +105,7 @@ type firstMessage struct {
 }
 
 func (s *Server) createConversation(ctx context.Context, in *createInput) (*createdAnswer[conversationCreated], error) {
+	defer s.cfg.Eraser.Carry()() // what the contact is, into the conversation
 	c := callOf(ctx)
 	order := s.order(c, newID())
 	again, err := s.wasDone(ctx, c)

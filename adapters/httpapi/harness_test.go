@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -40,6 +41,7 @@ type house struct {
 	store       *sqlite.Store
 	group       *projections.Group
 	rebuilder   *projections.Rebuilder
+	eraser      *projections.Eraser
 	transcripts *projections.Transcripts
 	api         *httpapi.Server
 	http        *httptest.Server
@@ -83,13 +85,29 @@ func open(tb testing.TB, configure ...func(*httpapi.Config)) *house {
 	h.key, h.keyID = h.newKey("default", "Tyrion")
 	h.other, _ = h.newKey("other", "Cersei")
 
+	conversations := eventstore.NewAggregates(store, codec, time.Now, eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
+		Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
+	})
+	contacts := eventstore.NewAggregates(store, codec, time.Now, eventstore.Rules[contact.State, contact.Command, contact.Event]{
+		Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
+	})
+	h.eraser = projections.NewEraser(projections.EraserConfig{
+		Log: store, Codec: codec, Store: store, Clock: time.Now, Slog: logger,
+		Forget: func(ctx context.Context, stream string) error {
+			h.transcripts.Forget(stream)
+			return errors.Join(conversations.Forget(ctx, stream), contacts.Forget(ctx, stream))
+		},
+		Tell: func(ctx context.Context, e *projections.Erasure, key eventstore.Key, version int64, parts []contact.Part) error {
+			_, err := contacts.Execute(ctx, eventstore.Order[contact.State, contact.Command]{
+				Account: e.Account, ID: e.ContactID, Command: contact.Erase{By: e.By, Parts: parts},
+				IfVersion: &version, Key: &key, Metadata: e.Metadata,
+			})
+			return err
+		},
+	})
 	cfg := httpapi.Config{
-		Conversations: eventstore.NewAggregates(store, codec, time.Now, eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
-			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
-		}),
-		Contacts: eventstore.NewAggregates(store, codec, time.Now, eventstore.Rules[contact.State, contact.Command, contact.Event]{
-			Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
-		}),
+		Conversations: conversations,
+		Contacts:      contacts,
 		Endpoints: eventstore.NewAggregates(store, codec, time.Now, eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
 			Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
 		}),
@@ -97,6 +115,7 @@ func open(tb testing.TB, configure ...func(*httpapi.Config)) *house {
 		Rebuilder: h.rebuilder,
 		Dialects:  dialects, Codec: codec,
 		Tester:    noTester{},
+		Eraser:    h.eraser,
 		Key:       access{store}.Key,
 		AdminKeys: []string{"", adminKey},
 		CheckURL: func(url string) error {

@@ -94,6 +94,14 @@ type ReadModels interface {
 	SetHeaders(ctx context.Context, endpointID string, headers map[string]string) error
 	// ExtendTyping lets somebody who types do so until a later time.
 	ExtendTyping(ctx context.Context, conversationID, authorID string, until time.Time) error
+	// AddErasure keeps an erasure that begins to run. If one of its contact runs it
+	// returns that one instead, and false.
+	AddErasure(ctx context.Context, e projections.Erasure) (projections.Erasure, bool, error)
+	// Erasure returns an erasure, and whether there is one.
+	Erasure(ctx context.Context, id string) (projections.Erasure, bool, error)
+	// ErasureByKey returns the last erasure that was asked for with an idempotency
+	// key, and whether there is one.
+	ErasureByKey(ctx context.Context, account, key string) (projections.Erasure, bool, error)
 	// Account returns an account, and whether there is one.
 	Account(ctx context.Context, id string) (domain.Account, bool, error)
 }
@@ -147,6 +155,7 @@ type Config struct {
 	Dialects    *webhooks.Dialects
 	Codec       *eventstore.Codec
 	Tester      Tester
+	Eraser      Eraser
 
 	// Rebuilder makes read models anew. Without one none can be.
 	Rebuilder Rebuilder
@@ -204,6 +213,7 @@ func (c *Config) validate() error {
 		{"Dialects", c.Dialects == nil},
 		{"Codec", c.Codec == nil},
 		{"Tester", c.Tester == nil},
+		{"Eraser", c.Eraser == nil},
 		{"Key", c.Key == nil},
 	} {
 		if f.missing {
@@ -295,6 +305,7 @@ func (s *Server) routes() {
 	s.conversationRoutes()
 	s.messageRoutes()
 	s.contactRoutes()
+	s.erasureRoutes()
 	s.eventRoutes()
 	s.endpointRoutes()
 	s.deliveryRoutes()

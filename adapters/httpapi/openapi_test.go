@@ -66,7 +66,7 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 		e + "/feed": "get", e + "/feed/cursors": "get", e + "/feed/cursors/{name}": "delete put", e + "/deliveries": "get", "/v1/deliveries/{id}": "get", "/v1/deliveries/{id}/payload": "get",
 		"/v1/deliveries/{id}/redeliver": "post", "/v1/deliveries/{id}/cancel": "post", e + "/retry-failed": "post",
 		"/v1/jobs": "get", "/v1/jobs/{id}": "get", "/v1/jobs/{id}/cancel": "post",
-		"/v1/contacts": "post", "/v1/contacts/{id}": "get patch", "/v1/widget/triggered": "post",
+		"/v1/contacts": "post", "/v1/contacts/{id}": "get patch", "/v1/contacts/{id}/erase": "post", "/v1/erasures/{id}": "get", "/v1/widget/triggered": "post",
 		"/v1/dialects": "get", "/v1/dialects/{name}": "get", "/v1/dialects/{name}/preview": "post",
 		"/v1/keys": "get post", "/v1/keys/{id}": "delete", "/v1/projections": "get", "/v1/projections/retry": "post", "/v1/projections/{name}/rebuild": "post",
 		"/livez": "get", "/readyz": "get", "/metrics": "get", "/openapi.json": "get", "/docs": "get",

@@ -149,6 +149,8 @@ func refused(r domain.Refusal) *Problem {
 	switch {
 	case strings.HasSuffix(string(r), "not_found"):
 		status = http.StatusNotFound
+	case r == contact.AlreadyErased:
+		status = http.StatusGone
 	case r == conversation.OnlyAgents || r == conversation.NotYourMessage:
 		status = http.StatusForbidden
 	}
@@ -189,7 +191,7 @@ func advice(r domain.Refusal) string {
 	case contact.AlreadyCreated:
 		return "there is a contact with this id"
 	case contact.AlreadyErased:
-		return "the contact was erased; what is erased stays so"
+		return "the contact was erased, and learns nothing more; new conversations of the person are welcome"
 	case endpoint.NotRegistered:
 		return "there is no such endpoint in this account"
 	case endpoint.AlreadyRegistered:

@@ -169,11 +169,15 @@ func (s *Store) Cancel(ctx context.Context, id, reason string, at time.Time) (do
 func record(t *tx, r *webhooks.Report) error {
 	d, a := &r.Delivery, &r.Attempt
 	if a.Number > 0 {
+		detail, err := keptDetail(t, d.Stream, a)
+		if err != nil {
+			return err
+		}
 		added, err := t.exec(`INSERT INTO attempts (delivery, number, time, status, retry_after, fault, detail, took, digest,
 				dns, connect, tls, first_byte)
 			SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM deliveries WHERE id = ? ON CONFLICT DO NOTHING`,
 			a.Number, micros(a.At), a.Outcome.Status, a.Outcome.RetryAfter.Microseconds(), string(a.Outcome.Fault),
-			a.Outcome.Detail, a.Outcome.Took.Microseconds(), a.Digest, a.Outcome.Timing.DNS.Microseconds(), a.Outcome.Timing.Connect.Microseconds(),
+			detail, a.Outcome.Took.Microseconds(), a.Digest, a.Outcome.Timing.DNS.Microseconds(), a.Outcome.Timing.Connect.Microseconds(),
 			a.Outcome.Timing.TLS.Microseconds(), a.Outcome.Timing.FirstByte.Microseconds(), d.ID)
 		if err != nil || added == 0 {
 			return err

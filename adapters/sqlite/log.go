@@ -233,16 +233,13 @@ func ScanEvent(row interface{ Scan(...any) error }, r *eventstore.Recorded) erro
 }
 
 // An eventScan reads rows of the event columns one after the other. What rows are
-// read into is made once: there are fourteen columns, and a million rows.
+// read into is made once: there are thirteen columns, and a million rows.
 type eventScan struct {
 	event   eventstore.Recorded
 	schema  integer
 	at      integer
-	remains struct {
-		schema sql.NullInt64
-		digest [32]byte
-	}
-	into []any
+	content []byte // what is left of an event out of which a person was erased; else nil
+	into    []any
 }
 
 func newEventScan() *eventScan {
@@ -250,7 +247,7 @@ func newEventScan() *eventScan {
 	r := &s.event
 	s.into = []any{
 		(*integer)(&r.Position), &r.Stream, (*integer)(&r.Version), fixed(r.ID[:]), &r.Type, &s.schema, &s.at, &r.Account,
-		(*handed)(&r.Data), (*handed)(&r.Metadata), fixed(r.Digest[:]), fixed(r.Hash[:]), &s.remains.schema, fixed(s.remains.digest[:]),
+		(*handed)(&r.Data), (*handed)(&r.Metadata), fixed(r.Digest[:]), fixed(r.Hash[:]), &s.content,
 	}
 	return s
 }
@@ -262,8 +259,8 @@ func (s *eventScan) row(row interface{ Scan(...any) error }) error {
 		return err
 	}
 	s.event.Schema, s.event.Time = int(s.schema), fromMicros(int64(s.at))
-	if s.remains.schema.Valid {
-		s.event.Remains = &eventstore.Remains{Schema: int(s.remains.schema.Int64), Digest: s.remains.digest}
+	if s.content != nil {
+		s.event.Remains, s.event.Data = remainsOf(s.content)
 	}
 	return nil
 }
@@ -429,7 +426,7 @@ func (w *writer) importAll(ctx context.Context, events iter.Seq2[eventstore.Reco
 		}
 		w.position++
 		r.Position = w.position
-		r.Digest = eventstore.Digest(r.Data)
+		r.Digest, r.Remains = r.Sealed()
 		r.Hash = eventstore.Chain(h.hash, &r)
 		w.heads[r.Stream] = head{r.Version, r.Hash, r.Account}
 		if err := w.tx.insert(&r); err != nil {

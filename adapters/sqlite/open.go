@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -48,6 +49,8 @@ const (
 	// checkpointPages is after how many pages of the write-ahead log the file
 	// itself is written: 16 MiB, so that a burst of commits pays for it seldom.
 	checkpointPages = 4096
+	// busyTimeout is how long a statement waits for whoever holds the file.
+	busyTimeout = 5 * time.Second
 )
 
 // Errors of Open.
@@ -152,7 +155,7 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 		}
 		return s, nil
 	}
-	if s.write, err = sql.Open("sqlite3", dsn(file, "_txlock=immediate")); err != nil {
+	if s.write, err = sql.Open("sqlite3", dsn(file, "_txlock=immediate&_secure_delete=true")); err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
 	s.write.SetMaxOpenConns(1)
@@ -178,9 +181,12 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 }
 
 // dsn sets every pragma where it counts for each connection. FULL makes a
-// commit survive a power cut; the driver would make it NORMAL.
+// commit survive a power cut; the driver would make it NORMAL. Who writes also
+// overwrites what is deleted, or a person who was erased could be found in pages
+// that are free.
 func dsn(file, more string) string {
-	return uri(file) + "?_journal_mode=WAL&_synchronous=FULL&_busy_timeout=5000&_foreign_keys=1&_stmt_cache_size=64&" + more
+	return uri(file) + "?_journal_mode=WAL&_synchronous=FULL&_foreign_keys=1&_stmt_cache_size=64" +
+		"&_busy_timeout=" + strconv.FormatInt(busyTimeout.Milliseconds(), 10) + "&" + more
 }
 
 func uri(file string) string { return "file:" + (&url.URL{Path: file}).EscapedPath() }

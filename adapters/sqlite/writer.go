@@ -53,6 +53,7 @@ type writer struct {
 	position int64
 	heads    map[string]head
 	lost     bool // neither position nor heads are known
+	voids    voids
 }
 
 // head is the end of a stream.
@@ -474,22 +475,29 @@ type tx struct {
 	args       []driver.Value
 }
 
-const eventColumns = "position, stream, version, id, type, schema, time, account, data, metadata, digest, hash, remains_schema, remains"
-
-const insertEvent = "INSERT INTO events (" + eventColumns + ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?)"
+const (
+	appendedColumns = "position, stream, version, id, type, schema, time, account, data, metadata, digest, hash"
+	insertEvent     = "INSERT INTO events (" + appendedColumns + ") VALUES (?,?,?,?,?,?,?,?,?,?,?,?)"
+	// eventColumns are those for ScanEvent. Data that was overwritten begins with a
+	// zero, which no JSON does.
+	eventColumns = appendedColumns + `, CASE WHEN data < x'01' THEN
+		(SELECT r.content FROM remains AS r WHERE r.position = events.position ORDER BY r.id DESC LIMIT 1) END`
+)
 
 func (t *tx) insert(r *eventstore.Recorded) error {
 	s, err := t.statement(insertEvent)
 	if err != nil {
 		return err
 	}
-	t.args = append(t.args[:0], r.Position, r.Stream, r.Version, r.ID[:], r.Type, int64(r.Schema), micros(r.Time),
-		r.Account, r.Data, r.Metadata, r.Digest[:], r.Hash[:])
+	data := r.Data
 	if r.Remains != nil {
-		t.args = append(t.args, int64(r.Remains.Schema), r.Remains.Digest[:])
-	} else {
-		t.args = append(t.args, nil, nil)
+		data = []byte{0}
+		if _, err := t.exec(insertRemains, r.Position, "", nil, contentOf(r.Remains, r.Data)); err != nil {
+			return err
+		}
 	}
+	t.args = append(t.args[:0], r.Position, r.Stream, r.Version, r.ID[:], r.Type, int64(r.Schema), micros(r.Time),
+		r.Account, data, r.Metadata, r.Digest[:], r.Hash[:])
 	_, err = s.Exec(t.args)
 	return err
 }

@@ -58,6 +58,7 @@ type app struct {
 	expirer      *projections.Expirer
 	jobs         *webhooks.Jobs
 	rebuilder    *projections.Rebuilder
+	eraser       *projections.Eraser
 	janitor      *webhooks.Janitor // may be nil
 	typing       chan struct{}     // one slot: somebody began or stopped typing
 	api          *httpapi.Server
@@ -108,6 +109,10 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		eventstore.Rules[conversation.State, conversation.Command, conversation.Event]{
 			Kind: "conversation", Schema: conversation.StateSchema, Decide: conversation.Decide, Evolve: conversation.Evolve,
 		})
+	contacts := eventstore.NewAggregates(facts, codec, time.Now,
+		eventstore.Rules[contact.State, contact.Command, contact.Event]{
+			Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
+		})
 	endpoints := eventstore.NewAggregates(facts, codec, time.Now,
 		eventstore.Rules[endpoint.State, endpoint.Command, endpoint.Event]{
 			Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
@@ -141,16 +146,15 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		})
 		return err
 	})
+	pulled := projections.NewTranscripts(a.store, codec, dialects, projections.FeedMemory)
+	a.eraser = newEraser(a, codec, conversations, contacts, transcripts, pulled)
 	a.api, err = httpapi.New(httpapi.Config{
 		Conversations: conversations,
-		Contacts: eventstore.NewAggregates(facts, codec, time.Now,
-			eventstore.Rules[contact.State, contact.Command, contact.Event]{
-				Kind: "contact", Schema: contact.StateSchema, Decide: contact.Decide, Evolve: contact.Evolve,
-			}),
-		Endpoints: endpoints,
-		Log:       a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Access: access{a.store},
-		Pulled:    projections.NewTranscripts(a.store, codec, dialects, projections.FeedMemory),
-		Projected: group, Rebuilder: a.rebuilder, Dialects: dialects, Codec: codec, Tester: a.dispatcher,
+		Contacts:      contacts,
+		Endpoints:     endpoints,
+		Log:           a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Access: access{a.store},
+		Pulled:    pulled,
+		Projected: group, Rebuilder: a.rebuilder, Dialects: dialects, Codec: codec, Tester: a.dispatcher, Eraser: a.eraser,
 		Key:       access{a.store}.Key,
 		AdminKeys: []string{cfg.AdminKey, a.token},
 		CheckURL:  cfg.egress.Check,
@@ -246,6 +250,7 @@ func (a *app) run(ctx context.Context) error {
 	parts.Go(func() error { a.expire(failed); return nil })
 	parts.Go(func() error { a.steps(failed, "jobs", a.jobs.Rung(), a.jobs.Step); return nil })
 	parts.Go(func() error { a.steps(failed, "rebuild", a.rebuilder.Rung(), a.rebuilder.Step); return nil })
+	parts.Go(func() error { a.steps(failed, "eraser", a.eraser.Rung(), a.eraser.Step); return nil })
 	if a.janitor != nil {
 		parts.Go(func() error { a.steps(failed, "janitor", nil, a.janitor.Step); return nil })
 	}

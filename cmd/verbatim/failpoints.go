@@ -114,3 +114,20 @@ func (q failingQueue) Record(ctx context.Context, reports []webhooks.Report) err
 	q.point.reached()
 	return err
 }
+
+// failAfterOverwriting fails when some events of a person are overwritten.
+func failAfterOverwriting(s projections.ErasureStore) projections.ErasureStore {
+	return failingErasures{s, newFailPoint("after-overwriting")}
+}
+
+type failingErasures struct {
+	projections.ErasureStore
+
+	point *failPoint
+}
+
+func (s failingErasures) Overwrite(ctx context.Context, erasureID string, left []projections.Left) error {
+	err := s.ErasureStore.Overwrite(ctx, erasureID, left)
+	s.point.reached()
+	return err
+}

@@ -58,6 +58,7 @@ func verbs() []verb {
 		{"deliveries", "ENDPOINT", "list what was sent to an endpoint, and what waits", deliveries},
 		{"feed", "ENDPOINT", "pull what an endpoint is sent", feed},
 		{"redeliver", "DELIVERY", "send a delivery again", redeliver},
+		{"erase", "", "take a person out of the log for good", erase},
 		{"keys", "list|create|revoke", "manage API keys", keys},
 		{"projections", "list|retry", "look after the projections", projectionsVerb},
 		{"rebuild-projection", "NAME", "make a read model anew from the log while the old one serves", rebuildProjection},

@@ -48,10 +48,18 @@ type WidgetTriggered struct {
 }
 
 // Erased says that the person's data was overwritten, in how many events, and
-// who asked for it.
+// who asked for it. A contact may be erased again, if the person came back.
 type Erased struct {
 	By     domain.Person `json:"by"`
 	Events int64         `json:"events"`
+	// Positions are those of the events, in order, as runs: "12-14 19".
+	Positions string `json:"positions,omitempty"`
+	// Proof is the SHA-256, in hexadecimal digits, of the position (8 bytes, big
+	// endian) and the digest of what was left of each of the events. That stands
+	// in the log, which is chained: what was left cannot be changed unseen.
+	Proof string `json:"proof,omitempty"`
+	// Again are those of the events that an erasure had overwritten before.
+	Again []Again `json:"again,omitempty"`
 }
 
 func (Created) EventType() string         { return "contact.created" }
@@ -89,10 +97,11 @@ type TriggerWidget struct {
 	CurrentConversation json.RawMessage // as it is now
 }
 
-// Erase records that the person's data was overwritten.
+// Erase records that the person's data was overwritten. To do so again is only a
+// fact where there was something to overwrite.
 type Erase struct {
-	By     domain.Person
-	Events int64
+	By    domain.Person
+	Parts []Part // see Ledger
 }
 
 func (Create) command()        {}
@@ -131,13 +140,14 @@ type State struct {
 // Decide returns what follows from asking c of s, or why it is refused: a
 // domain.Refusal or a *domain.FieldError.
 func Decide(s State, c Command, _ time.Time) ([]Event, error) {
-	if _, creates := c.(Create); !creates {
-		switch {
-		case !s.Known:
-			return nil, NotCreated
-		case s.Erased:
-			return nil, AlreadyErased
-		}
+	_, creates := c.(Create)
+	_, erases := c.(Erase)
+	switch {
+	case creates:
+	case !s.Known:
+		return nil, NotCreated
+	case s.Erased && !erases:
+		return nil, AlreadyErased
 	}
 	switch c := c.(type) {
 	case Create:
@@ -231,7 +241,18 @@ func (s State) erase(c Erase) ([]Event, error) {
 	if err := by.Validate(); err != nil {
 		return nil, within(err, "by")
 	}
-	return []Event{Erased{by, c.Events}}, nil
+	parts := c.Parts
+	if len(parts) == 0 && !s.Erased {
+		parts = []Part{{}} // that there was nothing is a fact once
+	}
+	if len(parts) == 0 {
+		return nil, nil
+	}
+	events := make([]Event, len(parts))
+	for i, p := range parts {
+		events[i] = Erased{By: by, Events: p.Events, Positions: p.Positions, Proof: p.Proof, Again: p.Again}
+	}
+	return events, nil
 }
 
 func within(err error, field string) error {

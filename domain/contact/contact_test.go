@@ -3,6 +3,7 @@ package contact_test
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -303,7 +304,7 @@ func TestErase(t *testing.T) {
 
 	t.Run("by an agent", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(contact.Erase{By: amy, Events: 3}).then(erased)
+		given(t, created).when(contact.Erase{By: amy, Parts: []contact.Part{{Events: 3}}}).then(erased)
 	})
 
 	t.Run("by the system, unless a role is named", func(t *testing.T) {
@@ -316,8 +317,25 @@ func TestErase(t *testing.T) {
 	t.Run("by the person does not name them again", func(t *testing.T) {
 		t.Parallel()
 		given(t, created).
-			when(contact.Erase{By: ann, Events: 3}).
+			when(contact.Erase{By: ann, Parts: []contact.Part{{Events: 3}}}).
 			then(contact.Erased{By: domain.Person{ID: "ann", Role: domain.Customer}, Events: 3})
+	})
+
+	t.Run("in as many events as it takes", func(t *testing.T) {
+		t.Parallel()
+		given(t, created).
+			when(contact.Erase{By: amy, Parts: []contact.Part{
+				{Events: 2, Positions: "1-2", Proof: "a"}, {Events: 1, Positions: "9", Proof: "b", Again: []contact.Again{{Position: 9, Digest: "c"}}},
+			}}).
+			then(contact.Erased{By: amy, Events: 2, Positions: "1-2", Proof: "a"},
+				contact.Erased{By: amy, Events: 1, Positions: "9", Proof: "b", Again: []contact.Again{{Position: 9, Digest: "c"}}})
+	})
+
+	t.Run("again, if the person came back", func(t *testing.T) {
+		t.Parallel()
+		given(t, created, erased).when(contact.Erase{By: amy, Parts: []contact.Part{{Events: 3}}}).then(erased)
+		given(t, created, erased).when(contact.Erase{By: amy}).then()
+		given(t).when(contact.Erase{By: amy}).thenRefused(contact.NotCreated)
 	})
 
 	t.Run("refuses bad fields", func(t *testing.T) {
@@ -335,6 +353,11 @@ func TestErase(t *testing.T) {
 	})
 }
 
+func isNot[T contact.Event](e contact.Event) bool {
+	_, is := e.(T)
+	return !is
+}
+
 // TestBeforeAndAfter: nothing happens to a contact that is not known, and
 // nothing more to one that is erased.
 func TestBeforeAndAfter(t *testing.T) {
@@ -342,7 +365,6 @@ func TestBeforeAndAfter(t *testing.T) {
 	for name, c := range map[string]contact.Command{
 		"Update":        contact.Update{Patch: domain.PersonPatch{Phone: set("1")}},
 		"TriggerWidget": contact.TriggerWidget{},
-		"Erase":         contact.Erase{By: amy},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -393,7 +415,7 @@ func TestProperties(t *testing.T) {
 				CurrentConversation: rapid.SampledFrom([]json.RawMessage{nil, json.RawMessage(`{}`), json.RawMessage(`1`)}).Draw(t, "current"),
 			},
 			contact.Create{Account: account, Profile: person.Draw(t, "profile")},
-			contact.Erase{By: person.Draw(t, "by"), Events: 1},
+			contact.Erase{By: person.Draw(t, "by"), Parts: []contact.Part{{Events: 1}}},
 		}).Draw(t, "command")
 	})
 	rapid.Check(t, func(t *rapid.T) {
@@ -413,7 +435,7 @@ func TestProperties(t *testing.T) {
 			if encoded(t, s) != before || encoded(t, c) != asked {
 				t.Fatalf("deciding %+v changed the state or the command", c)
 			}
-			if err != nil && len(events) != 0 || s.Erased && len(events) != 0 {
+			if err != nil && len(events) != 0 || s.Erased && slices.ContainsFunc(events, isNot[contact.Erased]) {
 				t.Fatalf("%+v came to %+v and %v; erased: %t", c, events, err, s.Erased)
 			}
 			for _, e := range events {

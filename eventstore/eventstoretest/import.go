@@ -80,6 +80,53 @@ func testImport(t *testing.T, s eventstore.Store) {
 	}
 }
 
+// testImportErased: an event out of which a person was erased keeps the digest of
+// what was appended, from which its hash follows, and what is left of it.
+func testImportErased(t *testing.T, s eventstore.Store) {
+	file := lines(6)
+	mustImport(t, s, file)
+	whole := readLog(t, s, 0)
+	erased := slices.Clone(whole)
+	for _, i := range []int{1, 4} {
+		erased[i].Data = []byte(`{"left":true}`)
+		erased[i].Remains = &eventstore.Remains{Schema: 7, Digest: eventstore.Digest(erased[i].Data)}
+	}
+	other := newStream()
+	for i := range erased { // into another stream, behind the first ones
+		erased[i].Stream, erased[i].Version, erased[i].ID = other, int64(i)+1, newID()
+		if erased[i].Remains != nil {
+			erased[i].Remains.Digest[0]++ // not to be believed
+		}
+	}
+	mustImport(t, s, erased)
+	var previous [32]byte
+	for i, r := range readLog(t, s, 6) {
+		if !r.Intact() || r.Hash != eventstore.Chain(previous, &r) {
+			t.Errorf("event %d is not intact", i)
+		}
+		previous = r.Hash
+		want := whole[i].Digest
+		if r.Digest != want {
+			t.Errorf("event %d has another digest than what was appended", i)
+		}
+		if (r.Remains != nil) != (i == 1 || i == 4) || r.Remains != nil && r.Remains.Schema != 7 || string(r.Data) != string(erased[i].Data) {
+			t.Errorf("left of event %d is %s, %+v", i, r.Data, r.Remains)
+		}
+	}
+	again := 0
+	for r, err := range s.ReadStream(t.Context(), other, 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Remains != nil && r.Intact() {
+			again++
+		}
+	}
+	if again != 2 {
+		t.Errorf("the stream has %d events that are marked", again)
+	}
+}
+
 func testImportBehind(t *testing.T, s eventstore.Store) {
 	known := newStream()
 	fill(t, s, known, 0, 5)

@@ -126,7 +126,7 @@ func (m *Memory) add(r eventstore.Recorded) {
 	r.Version, _ = m.end(r.Stream)
 	r.Version++
 	r.Time = r.Time.UTC().Truncate(time.Microsecond)
-	r.Digest = eventstore.Digest(r.Data)
+	r.Digest, r.Remains = r.Sealed()
 	var previous [32]byte
 	if stream := m.streams[r.Stream]; len(stream) > 0 {
 		previous = stream[len(stream)-1].Hash

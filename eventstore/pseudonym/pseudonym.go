@@ -160,8 +160,8 @@ func (m *Maker) contact(e contact.Event) contact.Event {
 		}
 		return e
 	case contact.Erased:
-		e.By = m.person(e.By)
-		return e
+		// What it proves stands in the log that it comes from.
+		return contact.Erased{By: m.person(e.By), Events: e.Events}
 	default:
 		panic("pseudonym: an event outside the closed set")
 	}

@@ -26,10 +26,12 @@ func maker(key string) *pseudonym.Maker {
 }
 
 // settings are what an endpoint is set to beside where it is: names of formats
-// and of events, and how it is sent what it is sent.
+// and of events, and how it is sent what it is sent. What an erasure proves is left
+// out altogether.
 var settings = map[string]bool{
 	"Dialect": true, "Events": true, "Event": true, "History": true, "RetrySchedule": true, "Ordering": true,
 	"OnExhausted": true, "Signature": true,
+	"Positions": true, "Proof": true, "Again": true,
 }
 
 // fill gives every field of v a value of somebody's, each another one, and

@@ -76,7 +76,7 @@ func (g *generator) erasure() []func() {
 			p.name = eventstore.StreamName("contact", p.id)
 			decide(contact.Create{Account: account(), Profile: domain.Person{ID: p.id}})
 		},
-		func() { decide(contact.Erase{By: one(g, g.agents), Events: 1}) },
+		func() { decide(contact.Erase{By: one(g, g.agents), Parts: []contact.Part{{}}}) },
 	}
 }
 
