@@ -119,6 +119,7 @@ func (g *Group) revive(ctx context.Context) error {
 func (g *Group) reset() {
 	g.rows = Rows{
 		Inbox: make(map[string]InboxRow), Typing: make(map[TypingKey]TypingRow), Endpoints: make(map[string]EndpointRow),
+		Held: make(map[string]int64),
 	}
 	g.fresh, g.touched, g.page = nil, false, PageReport{}
 }
@@ -368,13 +369,27 @@ func (g *Group) Retry(ctx context.Context, all bool) error {
 	if err != nil {
 		return fmt.Errorf("load parked streams: %w", err)
 	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	if err := g.Load(ctx); err != nil { // backfills have got further since
+		return err
+	}
 	for _, p := range wanted {
-		if err := g.retry(ctx, p); err != nil {
+		err := g.retry(ctx, p)
+		for try := 1; errors.Is(err, ErrOvertaken) && try < maxOvertaken; try++ {
+			err = g.retry(ctx, p)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// maxOvertaken is how often a stream is taken up again because a backfill got
+// further meanwhile: a backfill steps, and leaves the writer to others in between.
+const maxOvertaken = 10
 
 func (g *Group) retry(ctx context.Context, p Parked) error {
 	var m *member
