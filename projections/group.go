@@ -369,12 +369,6 @@ func (g *Group) Retry(ctx context.Context, all bool) error {
 	if err != nil {
 		return fmt.Errorf("load parked streams: %w", err)
 	}
-	if len(wanted) == 0 {
-		return nil
-	}
-	if err := g.Load(ctx); err != nil { // backfills have got further since
-		return err
-	}
 	for _, p := range wanted {
 		err := g.retry(ctx, p)
 		for try := 1; errors.Is(err, ErrOvertaken) && try < maxOvertaken; try++ {
@@ -406,6 +400,9 @@ func (g *Group) retry(ctx context.Context, p Parked) error {
 	delete(g.parked, key)
 	g.mu.Unlock()
 	g.touched = true
+	if p, ok := m.Projection.(interface{ reach(position int64) }); ok {
+		p.reach(m.committed)
+	}
 	again := false
 	for r, err := range g.log.ReadStream(ctx, p.Stream, p.Version-1) {
 		if err != nil {

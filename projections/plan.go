@@ -233,6 +233,9 @@ func (p *Plan) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error {
 	return nil
 }
 
+// reach says that what lies up to that position is taken up again from here on.
+func (p *Plan) reach(position int64) { p.reached = max(p.reached, position) }
+
 // hold leaves the endpoint of a row to the backfill that the fact f begins, until
 // that goes over to live events.
 func (p *Plan) hold(f webhooks.Fact, row *EndpointRow, rows *Rows) {

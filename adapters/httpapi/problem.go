@@ -194,6 +194,10 @@ func advice(r domain.Refusal) string {
 		return "there is no such endpoint in this account"
 	case endpoint.AlreadyRegistered:
 		return "there is an endpoint with this id"
+	case endpoint.AlreadyEnabled:
+		return "the endpoint is enabled, so that it begins nowhere else; POST …/replays sends the past"
+	case replayUnknown:
+		return "there is no such replay in this account"
 	default:
 		return "the rules say no: " + string(r)
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"verbatim/eventstore"
 	"verbatim/projections"
@@ -113,4 +114,23 @@ func (q failingQueue) Record(ctx context.Context, reports []webhooks.Report) err
 	err := q.Queue.Record(ctx, reports)
 	q.point.reached()
 	return err
+}
+
+// failAfterReplay fails when a step of a replay is committed and nobody was told.
+func failAfterReplay(s webhooks.ReplayStore) webhooks.ReplayStore {
+	return failingReplays{s, newFailPoint("after-replay")}
+}
+
+type failingReplays struct {
+	webhooks.ReplayStore
+
+	point *failPoint
+}
+
+func (s failingReplays) StepReplay(
+	ctx context.Context, before webhooks.Replay, step webhooks.ReplayStep, at time.Time,
+) (webhooks.Replay, []webhooks.Lane, error) {
+	after, lanes, err := s.ReplayStore.StepReplay(ctx, before, step, at)
+	s.point.reached()
+	return after, lanes, err
 }

@@ -18,3 +18,5 @@ func failAfterProjection(s projections.Store) projections.Store { return s }
 func failAfterSend(s webhooks.Sender) webhooks.Sender { return s }
 
 func failAfterRecord(q webhooks.Queue) webhooks.Queue { return q }
+
+func failAfterReplay(s webhooks.ReplayStore) webhooks.ReplayStore { return s }

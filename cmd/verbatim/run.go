@@ -54,6 +54,8 @@ func verbs() []verb {
 		{"endpoints", "list|show|create|update|rotate-secret|enable|disable|retry-failed|delete", "manage webhook endpoints", endpoints},
 		{"deliveries", "ENDPOINT", "list what was sent to an endpoint, and what waits", deliveries},
 		{"redeliver", "DELIVERY", "send a delivery again", redeliver},
+		{"replay", "", "send an endpoint the past, or see what that would be", replay},
+		{"replays", "list|show|pause|resume|cancel", "look after replays and backfills", replays},
 		{"keys", "list|create|revoke", "manage API keys", keys},
 		{"projections", "list|retry", "look after the projections", projectionsVerb},
 		{"openapi", "", "print the OpenAPI document", openapi},
