@@ -525,10 +525,16 @@ func (w *Replays) meant(r *webhooks.Replay, e *eventstore.Recorded) bool {
 	return e.Account == r.Account && r.Selection.At(e.Position, e.Time)
 }
 
-// pick adds what one event means for a replay; rows is what is on record of it.
+// pick adds what one event means for a replay; rows is what is on record of it. An
+// event at which something panics cannot be taken, like any other.
 func (w *Replays) pick(
 	ctx context.Context, run *replayRun, r *webhooks.Replay, f *found, e *eventstore.Recorded, rows []webhooks.Delivery, now time.Time,
-) error {
+) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
 	event, err := w.codec.Decode(e)
 	if err != nil {
 		return err

@@ -65,6 +65,8 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 		"/v1/endpoints": "get post", e: "delete get patch", e + "/rotate-secret": "post", e + "/test": "post", e + "/enable": "post", e + "/disable": "post",
 		e + "/deliveries": "get", "/v1/deliveries/{id}": "get", "/v1/deliveries/{id}/payload": "get",
 		"/v1/deliveries/{id}/redeliver": "post", "/v1/deliveries/{id}/cancel": "post", e + "/retry-failed": "post",
+		e + "/replays": "get post", "/v1/replays/{id}": "get", "/v1/replays/{id}/pause": "post", "/v1/replays/{id}/resume": "post",
+		"/v1/replays/{id}/cancel": "post",
 		"/v1/jobs": "get", "/v1/jobs/{id}": "get", "/v1/jobs/{id}/cancel": "post",
 		"/v1/contacts": "post", "/v1/contacts/{id}": "get patch", "/v1/widget/triggered": "post",
 		"/v1/dialects": "get", "/v1/dialects/{name}": "get", "/v1/dialects/{name}/preview": "post",
