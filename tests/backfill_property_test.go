@@ -77,7 +77,9 @@ type seam struct {
 	epoch      map[string]int64 // last position received by lane, since the endpoint last began
 	received   map[string]bool  // webhook-ids
 	at         map[int64]int    // webhooks received by position
-	ails       bool             // the dialect is sick at times; else the settings change: what is parked is planned as they are then
+	within     bool             // amid something
+	settling   bool
+	ails       bool // the dialect is sick at times; else the settings change: what is parked is planned as they are then
 }
 
 // A beginning is an event by which an endpoint begins from a position on, or
@@ -149,12 +151,55 @@ func (s *seam) open() {
 func (s *seam) remember() {
 	s.t.Helper()
 	clock := func() time.Time { return s.now }
-	s.group = projections.NewGroup(s.store, s.codec, s.store, clock, s.log,
+	pages := betweenPages{s.store, s}
+	s.group = projections.NewGroup(s.store, s.codec, pages, clock, s.log,
 		projections.NewEndpoints(s.store, nil), projections.NewPlan(s.store, s.codec, s.store, s.dialects, nil))
 	s.must(s.group.Load(context.Background()))
 	s.projected()
 	transcripts := projections.NewTranscripts(s.store, s.codec, s.dialects, projections.TranscriptMemory)
-	s.replays = projections.NewReplays(s.store, s.codec, s.dialects, s.store, transcripts, s, clock, s.log)
+	s.replays = projections.NewReplays(s.store, s.codec, s.dialects, betweenSteps{s.store, s}, transcripts, s, clock, s.log)
+}
+
+// betweenPages has replays step just before a page is committed.
+type betweenPages struct {
+	projections.Store
+	s *seam
+}
+
+func (b betweenPages) CommitPage(ctx context.Context, p *projections.Page) error {
+	b.s.amid(func() { b.s.step() })
+	return b.Store.CommitPage(ctx, p)
+}
+
+// betweenSteps has the projections go on just before a step of a replay is
+// committed.
+type betweenSteps struct {
+	webhooks.ReplayStore
+	s *seam
+}
+
+func (b betweenSteps) StepReplay(
+	ctx context.Context, before webhooks.Replay, step webhooks.ReplayStep, at time.Time,
+) (webhooks.Replay, []webhooks.Lane, error) {
+	b.s.amid(func() {
+		b.s.say()
+		err := b.s.group.CatchUp(ctx)
+		if err == nil {
+			err = b.s.group.Retry(ctx, true)
+		}
+		b.s.expected(err)
+	})
+	return b.ReplayStore.StepReplay(ctx, before, step, at)
+}
+
+// amid does something between other things at times, but not within itself.
+func (s *seam) amid(do func()) {
+	if s.within || s.settling || s.registered == 0 || s.chance.IntN(3) > 0 {
+		return
+	}
+	s.within = true
+	do()
+	s.within = false
 }
 
 func (s *seam) append(stream string, e domain.Event) int64 {
@@ -381,6 +426,7 @@ func (s *seam) run() {
 func (s *seam) settle() {
 	s.t.Helper()
 	ctx := context.Background()
+	s.settling = true
 	s.sick.Store(false)
 	if s.disabled {
 		s.enable(nil)
