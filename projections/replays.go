@@ -425,9 +425,12 @@ type found struct {
 	left         int64
 	after        webhooks.Mark // how far was looked
 	version      int64         // likewise, in the one stream that is read
-	end          bool          // there is nothing behind it
-	unless       []webhooks.ParkedAt
-	poison       error // of the event behind after
+	end          bool          // there is nothing behind it, or nothing that a backfill may look at yet
+
+	plan   int64            // how far the plan has got
+	parked map[string]int64 // what it has parked, by version
+	unless []webhooks.ParkedAt
+	poison error // of the event behind after
 }
 
 func (f *found) len() int { return len(f.again) + len(f.fresh) }
@@ -438,11 +441,11 @@ func (w *Replays) look(ctx context.Context, run *replayRun, r *webhooks.Replay, 
 	if r.Selection.Only == webhooks.OnlyFailed {
 		return w.lookBack(ctx, r, most)
 	}
-	parked, err := w.store.PlanParked(ctx)
-	if err != nil {
-		return found{}, err
-	}
 	f := found{after: r.Cursor, version: run.version}
+	var err error
+	if f.plan, f.parked, err = w.store.PlanParked(ctx); err != nil {
+		return f, err
+	}
 	var chunk []eventstore.Recorded
 	looked := 0
 	for rec, err := range w.events(ctx, run, r) {
@@ -459,14 +462,15 @@ func (w *Replays) look(ctx context.Context, run *replayRun, r *webhooks.Replay, 
 		chunk = append(chunk, rec)
 		looked++
 		if len(chunk) >= max(most-f.len(), leastChunk) || looked == webhooks.ReplayLook {
-			all, err := w.take(ctx, run, r, &f, chunk, most, parked, now)
-			if err != nil || !all || f.len() >= most || looked == webhooks.ReplayLook {
+			all, err := w.take(ctx, run, r, &f, chunk, most, now)
+			if err != nil || !all || f.end || f.len() >= most || looked == webhooks.ReplayLook {
 				return f, err
 			}
 			chunk = chunk[:0]
 		}
 	}
-	f.end, err = w.take(ctx, run, r, &f, chunk, most, parked, now)
+	all, err := w.take(ctx, run, r, &f, chunk, most, now)
+	f.end = f.end || all
 	return f, err
 }
 
@@ -480,8 +484,7 @@ func (w *Replays) events(ctx context.Context, run *replayRun, r *webhooks.Replay
 
 // take looks at a chunk of events, and reports whether it came to its end.
 func (w *Replays) take(
-	ctx context.Context, run *replayRun, r *webhooks.Replay, f *found, chunk []eventstore.Recorded, most int,
-	parked map[string]int64, now time.Time,
+	ctx context.Context, run *replayRun, r *webhooks.Replay, f *found, chunk []eventstore.Recorded, most int, now time.Time,
 ) (all bool, err error) {
 	positions := make([]int64, 0, len(chunk))
 	for i := range chunk {
@@ -497,24 +500,29 @@ func (w *Replays) take(
 	}
 	for i := range chunk {
 		e := &chunk[i]
-		if f.len() >= most {
+		version, stands := f.parked[e.Stream]
+		stands = stands && e.Version >= version && w.meant(r, e)
+		if stands && r.Kind == webhooks.Backfill && e.Position > f.plan {
+			f.end = true // the plan has yet to come by and leave it out itself
+		}
+		if f.end || f.len() >= most {
 			return false, nil
 		}
 		of := 0
 		for of < len(rows) && rows[of].Position <= e.Position {
 			of++
 		}
-		if w.meant(r, e) {
-			if version, stands := parked[e.Stream]; stands && e.Version >= version {
-				// The plan will plan it when the stream goes on.
-				if at := (webhooks.ParkedAt{Stream: e.Stream, Version: version}); !slices.Contains(f.unless, at) {
-					f.unless = append(f.unless, at)
-				}
-			} else if err := w.pick(ctx, run, r, f, e, rows[:of], now); err != nil {
+		switch at := (webhooks.ParkedAt{Stream: e.Stream, Version: version}); {
+		case !w.meant(r, e):
+		case !stands:
+			if err := w.pick(ctx, run, r, f, e, rows[:of], now); err != nil {
 				f.poison = fmt.Errorf("position %d: %w", e.Position, err)
 				return false, nil
 			}
+		case !slices.Contains(f.unless, at): // the plan will plan it when the stream goes on
+			f.unless = append(f.unless, at)
 		}
+		there(r, f, rows[:of])
 		rows = rows[of:]
 		f.after, f.version = webhooks.Mark{Position: e.Position}, e.Version
 	}
@@ -525,7 +533,20 @@ func (w *Replays) meant(r *webhooks.Replay, e *eventstore.Recorded) bool {
 	return e.Account == r.Account && r.Selection.At(e.Position, e.Time)
 }
 
-// pick adds what one event means for a replay; rows is what is on record of it. An
+// there adds what is on record of an event.
+func there(r *webhooks.Replay, f *found, rows []webhooks.Delivery) {
+	for i := range rows {
+		switch d := &rows[i]; {
+		case !r.Selection.Match(d), r.Selection.Only == webhooks.OnlyMissing:
+		case r.Kind == webhooks.Backfill && webhooks.Owed(d), r.Kind != webhooks.Backfill && d.State != webhooks.Pending:
+			f.again = append(f.again, *d)
+		default:
+			f.left++
+		}
+	}
+}
+
+// pick adds what an event means for a replay beside rows, what is on record of it. An
 // event at which something panics cannot be taken, like any other.
 func (w *Replays) pick(
 	ctx context.Context, run *replayRun, r *webhooks.Replay, f *found, e *eventstore.Recorded, rows []webhooks.Delivery, now time.Time,
@@ -549,15 +570,6 @@ func (w *Replays) pick(
 	owed, err := run.course.Owed(ctx, fact)
 	if err != nil {
 		return err
-	}
-	for i := range rows {
-		switch d := &rows[i]; {
-		case !r.Selection.Match(d), r.Selection.Only == webhooks.OnlyMissing:
-		case r.Kind == webhooks.Backfill && webhooks.Owed(d), r.Kind != webhooks.Backfill && d.State != webhooks.Pending:
-			f.again = append(f.again, *d)
-		default:
-			f.left++
-		}
 	}
 	for i := range owed {
 		d := owed[i]

@@ -374,8 +374,9 @@ type ReplayStore interface {
 	// DeliveriesBehind returns the deliveries of an endpoint in those states behind a
 	// mark, in order, at most limit of them.
 	DeliveriesBehind(ctx context.Context, endpointID string, states []State, after Mark, limit int) ([]Delivery, error)
-	// PlanParked returns the streams that the plan has parked, and at which version.
-	PlanParked(ctx context.Context) (map[string]int64, error)
+	// PlanParked returns how far the plan has got at least, and the streams that it
+	// has parked, each with the version at which it stands.
+	PlanParked(ctx context.Context) (position int64, parked map[string]int64, err error)
 	// RecentTook returns how long the last attempts of an endpoint took on average
 	// that were accepted, and whether there were any.
 	RecentTook(ctx context.Context, endpointID string) (time.Duration, bool, error)

@@ -67,7 +67,7 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 		"/v1/deliveries/{id}/redeliver": "post", "/v1/deliveries/{id}/cancel": "post", e + "/retry-failed": "post",
 		e + "/replays": "get post", "/v1/replays/{id}": "get", "/v1/replays/{id}/pause": "post", "/v1/replays/{id}/resume": "post",
 		"/v1/replays/{id}/cancel": "post",
-		"/v1/jobs": "get", "/v1/jobs/{id}": "get", "/v1/jobs/{id}/cancel": "post",
+		"/v1/jobs":                "get", "/v1/jobs/{id}": "get", "/v1/jobs/{id}/cancel": "post",
 		"/v1/contacts": "post", "/v1/contacts/{id}": "get patch", "/v1/widget/triggered": "post",
 		"/v1/dialects": "get", "/v1/dialects/{name}": "get", "/v1/dialects/{name}/preview": "post",
 		"/v1/keys": "get post", "/v1/keys/{id}": "delete", "/v1/projections": "get", "/v1/projections/retry": "post",

@@ -348,17 +348,23 @@ func (s *Store) DeliveriesAt(ctx context.Context, endpointID string, positions [
 	return ds, err
 }
 
-// PlanParked returns the streams that the plan has parked, and at which version.
-func (s *Store) PlanParked(ctx context.Context) (map[string]int64, error) {
-	out := make(map[string]int64)
-	err := each(ctx, s.read, "SELECT stream, version FROM parked WHERE projection = ?", []any{planName}, func(rows *sql.Rows) error {
+// PlanParked returns how far the plan has got, and the streams that it has parked;
+// see webhooks.ReplayStore.
+func (s *Store) PlanParked(ctx context.Context) (position int64, parked map[string]int64, err error) {
+	// First: what is parked then is parked at that position or behind it.
+	err = s.read.QueryRowContext(ctx, "SELECT position FROM checkpoints WHERE projection = ?", planName).Scan(&position)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, nil, fmt.Errorf("read a checkpoint: %w", err)
+	}
+	parked = make(map[string]int64)
+	err = each(ctx, s.read, "SELECT stream, version FROM parked WHERE projection = ?", []any{planName}, func(rows *sql.Rows) error {
 		var stream string
 		var version int64
 		err := rows.Scan(&stream, &version)
-		out[stream] = version
+		parked[stream] = version
 		return err
 	})
-	return out, err
+	return position, parked, err
 }
 
 var planName = (*projections.Plan)(nil).Name()
