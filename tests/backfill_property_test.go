@@ -186,6 +186,9 @@ func (b betweenSteps) StepReplay(
 ) (webhooks.Replay, []webhooks.Lane, error) {
 	b.s.amid(func() {
 		b.s.say()
+		if b.s.chance.IntN(2) == 0 {
+			b.s.sick.Store(false)
+		}
 		err := b.s.group.CatchUp(ctx)
 		if err == nil {
 			err = b.s.group.Retry(ctx, true)
