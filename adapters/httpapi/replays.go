@@ -68,8 +68,8 @@ func (s *Server) replayRoutes() {
 	}
 }
 
-// ReplayCreation is what of the past is to be sent.
-type ReplayCreation struct {
+// replayBody is what of the past is to be sent.
+type replayBody struct {
 	From         int64         `json:"from,omitempty" minimum:"1" doc:"Only events at this position or behind it."`
 	To           int64         `json:"to,omitempty" minimum:"1" doc:"Only events at this position or before it. Defaults to the end of the log as it is now."`
 	Since        string        `json:"since,omitempty" format:"date-time" doc:"Only what happened then or later."`
@@ -85,7 +85,7 @@ type ReplayCreation struct {
 
 type replayInput struct {
 	EndpointPath
-	Body *ReplayCreation
+	Body *replayBody
 }
 
 // selectionView is what of the past is meant.
@@ -288,7 +288,7 @@ func (s *Server) replay(ctx context.Context, in *replayInput) (*replayAnswer, er
 }
 
 // aim sets what a replay is about, and where in the log that begins and ends.
-func (s *Server) aim(ctx context.Context, r *webhooks.Replay, b *ReplayCreation) error {
+func (s *Server) aim(ctx context.Context, r *webhooks.Replay, b *replayBody) error {
 	var times webhooks.Selection
 	if err := spanOf(&times, "since", b.Since, "until", b.Until); err != nil {
 		return err
@@ -351,7 +351,7 @@ func (s *Server) aim(ctx context.Context, r *webhooks.Replay, b *ReplayCreation)
 	return nil
 }
 
-func (s *Server) dryRun(ctx context.Context, r webhooks.Replay, b *ReplayCreation) (*replayAnswer, error) {
+func (s *Server) dryRun(ctx context.Context, r webhooks.Replay, b *replayBody) (*replayAnswer, error) {
 	would, err := s.cfg.Replays.DryRun(ctx, r, b.Diff)
 	if err != nil {
 		return nil, err
