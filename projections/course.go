@@ -84,6 +84,13 @@ func (c *Course) take(f webhooks.Fact, e endpoint.Event) {
 // Endpoint returns the endpoint as far as it is known.
 func (c *Course) Endpoint() EndpointRow { return c.steps[len(c.steps)-1].row }
 
+// isNews reports whether f changes what the endpoint is owed and was not there
+// when the course was made.
+func (c *Course) isNews(f webhooks.Fact) bool {
+	e, ok := f.Event.(endpoint.Event)
+	return ok && f.Stream == c.stream && f.Position > c.steps[len(c.steps)-1].behind && !isNote(e)
+}
+
 // AsNow makes the settings that the endpoint has now count for all times.
 func (c *Course) AsNow() { c.steps, c.now, c.asNow = c.steps[len(c.steps)-1:], -1, true }
 
@@ -117,13 +124,13 @@ func (c *Course) Owed(ctx context.Context, f webhooks.Fact) ([]webhooks.Delivery
 	at := max(0, sort.Search(len(c.steps), func(i int) bool { return c.steps[i].behind >= f.Position })-1)
 	if at != c.now {
 		row := c.steps[at].row
-		row.Number = 0 // as if it had always been there
+		row.Number, row.Start, row.Backfill = 0, nil, "" // as if it had always been there
 		c.plan.endpoints = map[string]EndpointRow{c.stream: row}
 		c.plan.index()
 		c.now = at
 	}
 	c.rows.Deliveries = c.rows.Deliveries[:0]
-	if err := c.plan.planFor(ctx, f, &c.rows); err != nil {
+	if err := c.plan.planFor(ctx, f, false, &c.rows); err != nil {
 		return nil, err
 	}
 	if e, ok := f.Event.(endpoint.Event); ok && f.Stream == c.stream && f.Version == c.row.Version+1 && !c.asNow {

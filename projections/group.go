@@ -134,6 +134,7 @@ func (g *Group) revive(ctx context.Context) error {
 func (g *Group) reset() {
 	g.rows = Rows{
 		Inbox: make(map[string]InboxRow), Typing: make(map[TypingKey]TypingRow), Endpoints: make(map[string]EndpointRow),
+		Held: make(map[string]int64),
 	}
 	g.fresh, g.touched, g.page = nil, false, PageReport{}
 }
@@ -429,12 +430,20 @@ func (g *Group) Retry(ctx context.Context, all bool) error {
 		return fmt.Errorf("load parked streams: %w", err)
 	}
 	for _, p := range wanted {
-		if err := g.retry(ctx, p); err != nil {
+		err := g.retry(ctx, p)
+		for try := 1; errors.Is(err, ErrOvertaken) && try < maxOvertaken; try++ {
+			err = g.retry(ctx, p)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// maxOvertaken is how often a stream is taken up again because a backfill got
+// further meanwhile: a backfill steps, and leaves the writer to others in between.
+const maxOvertaken = 10
 
 func (g *Group) retry(ctx context.Context, p Parked) error {
 	var m *member
@@ -451,6 +460,9 @@ func (g *Group) retry(ctx context.Context, p Parked) error {
 	delete(g.parked, key)
 	g.mu.Unlock()
 	g.touched = true
+	if p, ok := m.Projection.(interface{ reach(position int64) }); ok {
+		p.reach(m.committed)
+	}
 	again := false
 	for r, err := range g.log.ReadStream(ctx, p.Stream, p.Version-1) {
 		if err != nil {

@@ -26,6 +26,8 @@ type Plan struct {
 	words     []spoken                  // room for those of a candidate
 	committed func([]webhooks.Delivery) // told of what was planned, after its commit
 	planned   []webhooks.Delivery
+	holds     map[string]*Hold // backfills, by id
+	reached   int64            // what lies up to here is taken up again
 }
 
 // A planAccount is what the plan asks of an account for each of its events.
@@ -39,6 +41,8 @@ type planAccount struct {
 type planTarget struct {
 	id      string
 	number  int64
+	from    int64 // position of the first event that it is sent
+	hold    *Hold // the backfill that sends it some of them; may be nil
 	events  []string
 	filters *endpoint.Filters // nil if there are none
 	dialect webhooks.Dialect
@@ -65,7 +69,15 @@ func (*Plan) Name() string { return "webhooks" }
 func (p *Plan) Load(ctx context.Context, checkpoint int64) error {
 	p.endpoints = make(map[string]EndpointRow)
 	p.origins = newOrigins(p.log, p.codec)
-	p.planned = nil
+	p.planned, p.reached = nil, checkpoint
+	holds, err := p.store.Holds(ctx)
+	if err != nil {
+		return err
+	}
+	p.holds = make(map[string]*Hold, len(holds))
+	for i := range holds {
+		p.holds[holds[i].ID] = &holds[i]
+	}
 	parked, err := p.store.Parked(ctx)
 	if err != nil {
 		return err
@@ -162,7 +174,13 @@ func (p *Plan) index() {
 }
 
 func (p *Plan) target(row *EndpointRow) planTarget {
-	t := planTarget{id: row.ID, number: row.Number, events: row.Settings.Events, view: viewOf(&row.Settings), ordering: row.Settings.Ordering}
+	t := planTarget{
+		id: row.ID, number: row.Number, from: row.Number, hold: p.holds[row.Backfill],
+		events: row.Settings.Events, view: viewOf(&row.Settings), ordering: row.Settings.Ordering,
+	}
+	if row.Start != nil {
+		t.from = row.Start.From
+	}
 	if filters := row.Settings.Filters; !filters.Empty() {
 		t.filters = &filters
 	}
@@ -196,11 +214,20 @@ func (p *Plan) Settle(committed bool) {
 
 // Project plans the deliveries of an event.
 func (p *Plan) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error {
-	if err := p.planFor(ctx, f, rows); err != nil {
+	again := f.Position <= p.reached
+	p.reached = max(p.reached, f.Position)
+	if err := p.planFor(ctx, f, again, rows); err != nil {
 		return err
 	}
 	if e, ok := f.Event.(endpoint.Event); ok {
-		p.endpoints[f.Stream] = p.endpoints[f.Stream].Evolve(f, e)
+		before := p.endpoints[f.Stream]
+		row := before.Evolve(f, e)
+		p.endpoints[f.Stream] = row
+		if row.Backfill != before.Backfill {
+			// What was left to the one before, this one plans, or it is skipped.
+			delete(rows.Held, before.Backfill)
+			p.hold(f, &row, rows)
+		}
 		if !isNote(e) {
 			p.index()
 		}
@@ -208,8 +235,47 @@ func (p *Plan) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error {
 	return nil
 }
 
+// reach says that what lies up to that position is taken up again from here on.
+func (p *Plan) reach(position int64) { p.reached = max(p.reached, position) }
+
+// hold leaves the endpoint of a row to the backfill that the fact f begins, until
+// that goes over to live events.
+func (p *Plan) hold(f webhooks.Fact, row *EndpointRow, rows *Rows) {
+	b := webhooks.Replay{
+		ID: row.Backfill, Kind: webhooks.Backfill, EndpointID: row.ID, Account: f.Recorded.Account,
+		Selection: webhooks.ReplaySelection{From: row.Start.From}, Rate: row.Start.Rate,
+		State: webhooks.ReplayRunning, Phase: webhooks.PhaseFeed, Begun: f.Position,
+		Cursor: webhooks.Mark{Position: row.Start.From - 1}, CreatedAt: f.Time,
+	}
+	if _, enabled := f.Event.(endpoint.Enabled); enabled {
+		b.Phase = webhooks.PhaseHold // there may be deliveries that were kept
+	}
+	rows.Backfills = append(rows.Backfills, b)
+	if p.holds[b.ID] == nil { // else the log is taken up anew
+		p.holds[b.ID] = &Hold{ID: b.ID, Cursor: b.Cursor.Position, Open: true}
+	}
+}
+
+// leaves reports whether an event is for the backfill of a target to plan, and
+// not for the plan. One that is taken up again was parked before: a backfill that
+// came past it has left it out.
+func (t *planTarget) leaves(position int64, again bool, rows *Rows) bool {
+	h := t.hold
+	if h == nil || !h.Open && position > h.Until {
+		return false
+	}
+	if h.Open {
+		if again {
+			rows.Held[h.ID] = h.Cursor
+		} else if _, relies := rows.Held[h.ID]; !relies {
+			rows.Held[h.ID] = -1
+		}
+	}
+	return !again || position > h.Cursor
+}
+
 // planFor plans the deliveries of an event for the endpoints of its account.
-func (p *Plan) planFor(ctx context.Context, f webhooks.Fact, rows *Rows) error {
+func (p *Plan) planFor(ctx context.Context, f webhooks.Fact, again bool, rows *Rows) error {
 	account := p.accounts[f.Recorded.Account]
 	if account == nil {
 		return nil
@@ -224,12 +290,15 @@ func (p *Plan) planFor(ctx context.Context, f webhooks.Fact, rows *Rows) error {
 	at := len(rows.Deliveries)
 	for i := range account.targets {
 		t := &account.targets[i]
-		if t.number > f.Position {
-			break // f was parked when the endpoint was registered: it is older
+		if t.from > f.Position {
+			continue // f was parked when the endpoint was registered: it is older
 		}
 		if kind == "endpoint" && (t.id == subject || t.fault != nil) {
 			// An endpoint is told nothing of itself. And one whose dialect nobody
 			// speaks must not stand in the way of another's being deleted.
+			continue
+		}
+		if t.leaves(f.Position, again, rows) {
 			continue
 		}
 		if err := p.plan(ctx, &c, t, rows); err != nil {

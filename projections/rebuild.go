@@ -758,6 +758,9 @@ func (s *shadowRows) RetryWanted(context.Context) ([]Parked, error) { return nil
 // Erasures stands still: a rebuild begins anew when somebody is erased.
 func (*shadowRows) Erasures() int64 { return 0 }
 
+// Holds returns nothing: nobody plans in a shadow.
+func (*shadowRows) Holds(context.Context) ([]Hold, error) { return nil, nil }
+
 // CommitPage keeps the rows until they are written.
 func (s *shadowRows) CommitPage(_ context.Context, p *Page) error {
 	for id, row := range p.Rows.Inbox {

@@ -239,6 +239,9 @@ func (s *rows) CommitPage(ctx context.Context, p *projections.Page) error {
 	return err
 }
 
+// Holds has no backfill: they are tested where they are kept.
+func (s *rows) Holds(ctx context.Context) ([]projections.Hold, error) { return nil, s.ask(ctx) }
+
 func encoded(v any) []byte {
 	b, err := json.Marshal(v)
 	if err != nil {

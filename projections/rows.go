@@ -22,10 +22,17 @@ type Rows struct {
 	Typing     map[TypingKey]TypingRow // a zero Until ends it
 	Endpoints  map[string]EndpointRow  // by id
 	Deliveries []webhooks.Delivery     // in log order; one that is there already is left as it is
+	Backfills  []webhooks.Replay       // that begin; one that is there already is left as it is
+	// Held is the backfills that must still be open when the page is committed:
+	// it leaves to them what they plan. If the page relies on how far one has got,
+	// that is where it must be, else -1.
+	Held map[string]int64
 }
 
 // Len returns how many rows there are.
-func (r *Rows) Len() int { return len(r.Inbox) + len(r.Typing) + len(r.Endpoints) + len(r.Deliveries) }
+func (r *Rows) Len() int {
+	return len(r.Inbox) + len(r.Typing) + len(r.Endpoints) + len(r.Deliveries) + len(r.Backfills)
+}
 
 // An InboxRow is a conversation as the inbox lists it.
 type InboxRow struct {
@@ -69,6 +76,10 @@ type EndpointRow struct {
 	// EnabledAt is when it was last enabled after it had been disabled: how it
 	// fared before then no longer counts.
 	EnabledAt time.Time `json:"enabled_at,omitzero"`
+	// Start is where it last began, if that was not where it was registered, and
+	// Backfill the id of what sends it what lies behind that.
+	Start    *endpoint.Start `json:"start,omitempty"`
+	Backfill string          `json:"backfill,omitempty"`
 }
 
 // A Checkpoint is how far a projection has got: from where, up to where.
@@ -103,6 +114,22 @@ type Page struct {
 // was made from what is no longer so, and none of it was committed.
 var ErrLostCheckpoint = errors.New("the checkpoint was moved by somebody else")
 
+// ErrOvertaken says that a backfill on which a page relied has gone over to live
+// events, or has got further: the page leaves out what is now its own to plan,
+// or the other way round, and none of it was committed.
+var ErrOvertaken = errors.New("a backfill has got further than the page knew")
+
+// A Hold is a backfill as the plan sees it. What lies behind where the endpoint
+// begins, up to Cursor, the backfill has planned; what lies behind that it will
+// plan while it is open, and nobody once it is closed; what lies behind Until is
+// the plan's.
+type Hold struct {
+	ID     string
+	Cursor int64
+	Until  int64
+	Open   bool // Until is not known yet
+}
+
 // Store keeps rows and checkpoints.
 type Store interface {
 	// Checkpoints returns how far each projection has got; one that is not in
@@ -115,9 +142,13 @@ type Store interface {
 	// Erasures returns a number that grows when rows were rewritten because a
 	// person was erased: what was remembered before of those rows is void.
 	Erasures() int64
+	// Holds returns all backfills there have been, in no order.
+	Holds(ctx context.Context) ([]Hold, error)
 	// CommitPage commits p in one transaction. It returns ErrLostCheckpoint if
 	// a checkpoint is not where the page says it was, or if a row of it is one
-	// that was rewritten since p.Seen.
+	// that was rewritten since p.Seen, and ErrOvertaken if a backfill is not as
+	// the page says in Held. A backfill that begins ends other work on its
+	// endpoint.
 	CommitPage(ctx context.Context, p *Page) error
 	// InboxRow returns the row of a conversation, and whether there is one.
 	InboxRow(ctx context.Context, conversationID string) (InboxRow, bool, error)

@@ -43,8 +43,23 @@ type rig struct {
 	dialects      *webhooks.Dialects
 	group         *projections.Group
 	transcripts   *projections.Transcripts
+	replays       *projections.Replays
 	planned       func([]webhooks.Delivery)
 	changed       func(endpointID string)
+	reload        func(webhooks.Lane)
+}
+
+// Reload and Wake tell whoever sends what replays have committed.
+func (r *rig) Reload(l webhooks.Lane) {
+	if r.reload != nil {
+		r.reload(l)
+	}
+}
+
+func (r *rig) Wake(id string) {
+	if r.changed != nil {
+		r.changed(id)
+	}
 }
 
 func openRig(tb testing.TB) *rig {
@@ -83,6 +98,7 @@ func openRigIn(tb testing.TB, dir string, dialects *webhooks.Dialects) *rig {
 			Kind: "endpoint", Schema: endpoint.StateSchema, Decide: endpoint.Decide, Evolve: endpoint.Evolve,
 		})
 	r.group = r.newGroup(slog.New(slog.DiscardHandler))
+	r.replays = projections.NewReplays(store, r.codec, dialects, store, r.transcripts, r, time.Now, slog.New(slog.DiscardHandler))
 	return r
 }
 
@@ -203,7 +219,7 @@ func (r *rig) serveHTTP(tb testing.TB) (url, key string) {
 	api, err := httpapi.New(httpapi.Config{
 		Conversations: r.conversations, Contacts: r.contacts, Endpoints: r.endpoints, Eraser: r.eraser(r.store),
 		Log: r.store, Events: r.store.Events(), Transcripts: r.transcripts, Models: r.store, Access: noAccess{},
-		Projected: r.group, Dialects: r.dialects, Codec: r.codec, Tester: noTester{},
+		Projected: r.group, Dialects: r.dialects, Codec: r.codec, Tester: noTester{}, Replays: r.replays,
 		Key:       func(context.Context, string) (httpapi.Key, bool, error) { return httpapi.Key{}, false, nil },
 		AdminKeys: []string{key},
 	})
@@ -255,7 +271,7 @@ func (r *rig) dispatchWith(tb testing.TB, sending httpsender.Config, cfg webhook
 	cfg.Dialects = r.dialects
 	sender := httpsender.New(sending)
 	d := webhooks.NewDispatcher(r.store, r.transcripts, sender, time.Now, cfg)
-	r.planned, r.changed = d.Offer, d.Wake
+	r.planned, r.changed, r.reload = d.Offer, d.Wake, d.Reload
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- d.Run(ctx) }()

@@ -205,7 +205,7 @@ func (w *watched) api(t *testing.T, configure func(*httpapi.Config)) *httpapi.Se
 			}),
 		Endpoints: w.endpoints,
 		Log:       w.store, Events: w.store.Events(), Transcripts: w.transcripts, Models: w.store, Access: noAccess{},
-		Projected: w.group, Dialects: dialect.All(), Codec: w.codec, Tester: noTester{},
+		Projected: w.group, Dialects: dialect.All(), Codec: w.codec, Tester: noTester{}, Replays: w.replays,
 		Eraser:    w.eraser(w.store),
 		Key:       func(context.Context, string) (httpapi.Key, bool, error) { return httpapi.Key{}, false, nil },
 		AdminKeys: []string{"operator"}, Logger: w.logger,

@@ -26,6 +26,8 @@ const (
 	ReasonAsked     = "cancelled"        // somebody cancelled it
 	ReasonExpired   = "kept too long"    // its endpoint was disabled for longer than deliveries are kept
 	ReasonCrowded   = "too many kept"    // so many waited for a disabled endpoint that the oldest went
+	ReasonSkipped   = "skipped"          // its endpoint begins behind it
+	ReasonInTurn    = "in turn"          // it stands still until the history before it is on its way
 )
 
 // DefaultSchedule returns the delays before the second, the third, … attempt of
@@ -107,7 +109,7 @@ func (d Delivery) After(a Attempt, n Next, at time.Time) Delivery {
 	case Pending:
 		d.DueAt = n.DueAt
 	case Delivered:
-		d.Digest, d.EndedAt = a.Digest, &at
+		d.Digest, d.Bytes, d.EndedAt = a.Digest, a.Bytes, &at
 	case Parked, Cancelled:
 		d.EndedAt = &at
 	}
@@ -118,7 +120,7 @@ func (d Delivery) After(a Attempt, n Next, at time.Time) Delivery {
 // that time: due at once, with the whole schedule before it. It keeps its id and
 // its webhook-id, and its attempts go on counting.
 func (d Delivery) Redelivered(at time.Time) Delivery {
-	d.State, d.Reason, d.EndedAt, d.Digest = Pending, "", nil, nil
-	d.Spent, d.DueAt = d.Attempts, at
+	d.State, d.Reason, d.EndedAt, d.Digest, d.Bytes = Pending, "", nil, nil, 0
+	d.Spent, d.DueAt, d.Replay = d.Attempts, at, ""
 	return d
 }

@@ -46,6 +46,8 @@ type Delivery struct {
 	CreatedAt  time.Time
 	EndedAt    *time.Time
 	Digest     []byte // SHA-256 of the bytes that were accepted
+	Bytes      int64  // how many they were
+	Replay     string // the replay that made it pending, or ""; until somebody redelivers it
 	Trace      string // W3C traceparent of the event, once its body was made; not kept
 }
 
@@ -102,6 +104,7 @@ type Attempt struct {
 	At      time.Time
 	Outcome Outcome
 	Digest  []byte // SHA-256 of the bytes that were sent
+	Bytes   int64  // how many they were; not kept of one that failed
 }
 
 // A Report is an attempt and where it leaves its delivery. A Number of 0 says
@@ -144,9 +147,10 @@ type Queue interface {
 	// Record commits attempts, the states they lead to and the health of their
 	// endpoints, all in one transaction. Of an endpoint the health of the last
 	// attempt counts, whatever has become of its delivery. Of a delivery only
-	// State, Reason, Attempts, DueAt, EndedAt and Digest change, and only while
+	// State, Reason, Attempts, DueAt, EndedAt, Digest and Bytes change, and only while
 	// it is pending: one that was cancelled under way gets its attempt on record
-	// and stays cancelled. A report changes no delivery if that is not there, or
+	// and stays cancelled, and one that goes on but was told under way to stand
+	// still (ReasonInTurn) stands still. A report changes no delivery if that is not there, or
 	// if an attempt with its number is on record: a Record of which nobody knows
 	// whether it was committed is made again. Its Notices are kept with it, each
 	// once; see NoticeKeeper.

@@ -233,6 +233,7 @@ type flight struct {
 	ended   time.Time
 	outcome Outcome
 	digest  []byte
+	bytes   int64
 	aborted bool          // by us: it says nothing about the receiver
 	end     func(Outcome) // to be told of the outcome; may be nil
 	report  Report        // once decided
@@ -458,7 +459,7 @@ func reportsOf(batch []*flight) []Report {
 // of its endpoint.
 func (d *Dispatcher) decide(f *flight) {
 	o := f.lane.outlet
-	f.report.Attempt = Attempt{Number: f.delivery.Attempts + 1, At: f.at, Outcome: f.outcome, Digest: f.digest}
+	f.report.Attempt = Attempt{Number: f.delivery.Attempts + 1, At: f.at, Outcome: f.outcome, Digest: f.digest, Bytes: f.bytes}
 	next := Decide(f.target.Settings, f.delivery, f.outcome, f.ended, d.cfg.Jitter())
 	f.report.Delivery = f.delivery.After(f.report.Attempt, next, f.ended)
 	before := o.health
@@ -706,9 +707,13 @@ func (d *Dispatcher) try(ctx context.Context, f *flight) (o Outcome, digest []by
 	if err != nil {
 		return Outcome{Fault: Unrendered, Detail: "sign: " + err.Error()}, nil
 	}
+	if f.delivery.Replay != "" {
+		request.Headers[ReplayHeader] = f.delivery.Replay
+	}
 	if trace != "" {
 		request.Headers["traceparent"] = trace // the receiver can join; never a tracestate, which is not kept
 	}
+	f.bytes = int64(len(body))
 	sum := sha256.Sum256(body)
 	return d.sender.Send(ctx, request), sum[:]
 }
@@ -729,6 +734,7 @@ func (d *Dispatcher) request(t *Target, dialect, webhookID string, at time.Time,
 	headers["user-agent"] = d.cfg.UserAgent
 	maps.Copy(headers, d.cfg.Dialects.headers(dialect, webhookID, at, t.Secrets, body))
 	maps.Copy(headers, signed)
+	delete(headers, ReplayHeader) // which says what the endpoint cannot
 	return Request{URL: t.Settings.URL, Headers: headers, Body: body}, nil
 }
 

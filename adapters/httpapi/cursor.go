@@ -62,6 +62,8 @@ const (
 	listEndpoints     = "endpoints"
 	listDeliveries    = "deliveries"
 	listJobs          = "jobs"
+	listReplays       = "replays"
+	listReplayed      = "replayed" // a dry run
 )
 
 // String returns the cursor as it is handed out.

@@ -77,6 +77,8 @@ type DeliveryView struct {
 	CreatedAt    time.Time      `json:"created_at"`
 	EndedAt      *time.Time     `json:"ended_at,omitempty"`
 	Digest       string         `json:"digest,omitempty" doc:"SHA-256 of the bytes that were accepted, in hexadecimal."`
+	Bytes        int64          `json:"bytes,omitempty" doc:"How many they were."`
+	Replay       string         `json:"replay,omitempty" doc:"The replay or backfill that sends it."`
 }
 
 func newDeliveryView(d *webhooks.Delivery) DeliveryView {
@@ -84,6 +86,7 @@ func newDeliveryView(d *webhooks.Delivery) DeliveryView {
 		ID: d.ID, WebhookID: d.WebhookID, EndpointID: d.EndpointID, Stream: d.Stream, Lane: d.Lane, Position: d.Position, Version: d.Version,
 		EventID: d.EventID.String(), Event: d.Event, Name: d.Name, Dialect: d.Dialect, History: d.History, State: d.State,
 		Reason: d.Reason, AttemptCount: d.Attempts, CreatedAt: d.CreatedAt, EndedAt: d.EndedAt, Digest: hex.EncodeToString(d.Digest),
+		Bytes: d.Bytes, Replay: d.Replay,
 	}
 	if d.State == webhooks.Pending && d.DueAt.Before(webhooks.Never()) {
 		row.DueAt = &d.DueAt
@@ -143,11 +146,14 @@ func (in *listDeliveriesInput) selection() (webhooks.Selection, error) {
 }
 
 // span sets the time in which deliveries were created.
-func span(sel *webhooks.Selection, from, to string) error {
+func span(sel *webhooks.Selection, from, to string) error { return spanOf(sel, "from", from, "to", to) }
+
+// spanOf is span for fields of other names.
+func spanOf(sel *webhooks.Selection, fromField, from, toField, to string) error {
 	for _, bound := range []struct {
 		field, value string
 		set          *time.Time
-	}{{"from", from, &sel.From}, {"to", to, &sel.To}} {
+	}{{fromField, from, &sel.From}, {toField, to, &sel.To}} {
 		if bound.value == "" {
 			continue
 		}

@@ -19,8 +19,6 @@ import (
 	"verbatim/webhooks"
 )
 
-const startNow = "now"
-
 // errNotProjected says that the read models do not have the endpoint yet.
 var errNotProjected = errors.New("the endpoint is not projected yet")
 
@@ -32,7 +30,7 @@ type (
 func (s *Server) endpointRoutes() {
 	const one = "/v1/endpoints/{id}"
 	register(s, withStatus(operation(http.MethodPost, "register-endpoint", "/v1/endpoints", tagEndpoints,
-		"Register an endpoint", "It is sent what happens from now on. The signing secret is shown once; with the signature v1a, the public key is shown instead."),
+		"Register an endpoint", "It is sent what happens from now on, or from start on: its history then goes out in order, and goes over to what happens without a gap. The signing secret is shown once; with the signature v1a, the public key is shown instead."),
 		http.StatusCreated), s.registerEndpoint)
 	register(s, withErrors(operation(http.MethodGet, "list-endpoints", "/v1/endpoints", tagEndpoints,
 		"List endpoints", "In the order they were registered."), http.StatusBadRequest), s.listEndpoints)
@@ -47,7 +45,8 @@ func (s *Server) endpointRoutes() {
 		"Make a new signing secret", "It is shown once. The one before it signs beside it until the overlap is over. The body may be empty."),
 		http.StatusOK), s.rotateSecret)
 	register(s, withStatus(operation(http.MethodPost, "enable-endpoint", one+"/enable", tagEndpoints,
-		"Let deliveries flow", ""), http.StatusOK), s.enableEndpoint)
+		"Let deliveries flow", "What was kept goes out. With start, the endpoint begins there instead: what was kept from before is skipped, "+
+			"and what lies behind it and was not delivered goes out in order. The body may be empty."), http.StatusOK), s.enableEndpoint)
 	test := withStatus(operation(http.MethodPost, "test-endpoint", one+"/test", tagEndpoints,
 		"Send a test", "An event "+webhooks.TestEvent+" is signed and sent at once, also to an endpoint that is disabled, and what came of it is the answer. "+
 			"It is no delivery: nothing is put on record or tried again."), http.StatusOK)
@@ -133,7 +132,8 @@ type registerEndpointInput struct {
 		Concurrency   int               `json:"concurrency,omitempty" doc:"Attempts at a time, up to 64; 0 is the default, 16."`
 		MaxBodyBytes  int               `json:"max_body_bytes,omitempty" doc:"Bytes of the largest body, 4096 to 67108864; 0 is the default, 8388608. In verbatim and cloudevents the history is cut to fit; what is larger all the same is parked."`
 		Signature     string            `json:"signature,omitempty" doc:"v1: HMAC-SHA256 with a shared secret; v1a: Ed25519, which is checked with a public key. Defaults to v1."`
-		Start         string            `json:"start,omitempty" doc:"now; to send what happened before, use POST …/replays."`
+		Start         string            `json:"start,omitempty" doc:"now, beginning (of the log), position:N, or a time such as 2026-03-01T12:00:00Z: the first event that it is sent. Defaults to now." example:"beginning"`
+		StartRate     int               `json:"start_rate,omitempty" minimum:"0" maximum:"10000" doc:"Deliveries a second of what had happened before; 0 is as fast as the endpoint takes them."`
 	}
 }
 
@@ -148,6 +148,7 @@ type EndpointView struct {
 	Disabled       bool           `json:"disabled"`
 	DisabledReason string         `json:"disabled_reason,omitempty"`
 	DisabledCause  endpoint.Cause `json:"disabled_cause,omitempty" enum:"manual,gone,failing" doc:"manual: somebody asked for it; gone: the receiver answered 410; failing: for days there was nothing but failures."`
+	Backfill       string         `json:"backfill,omitempty" doc:"What sends it its history, if it began in the past: id of a replay."`
 	CreatedAt      time.Time      `json:"created_at"`
 	UpdatedAt      time.Time      `json:"updated_at"`
 	Health         *healthView    `json:"health,omitempty" doc:"How it has answered of late, where one endpoint is read: absent while nothing bad is known."`
@@ -176,7 +177,7 @@ func newEndpointView(row *projections.EndpointRow) EndpointView {
 	return EndpointView{
 		ID: row.ID, Number: row.Number, Version: row.Version, Settings: row.Settings,
 		Disabled: row.Disabled, DisabledReason: row.Reason, DisabledCause: row.Cause,
-		CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
+		Backfill: row.Backfill, CreatedAt: row.CreatedAt, UpdatedAt: row.UpdatedAt,
 	}
 }
 
@@ -199,8 +200,19 @@ func (s *Server) registerEndpoint(ctx context.Context, in *registerEndpointInput
 		if settings, err = s.checkRegistration(c, in); err != nil {
 			return nil, err
 		}
+		start, err := s.startOf(ctx, in.Body.Start, in.Body.StartRate)
+		if err != nil {
+			return nil, err
+		}
+		if in.Body.Start == startNow {
+			start = nil // as if nothing had been said
+		}
 		if secret, err = s.prepareRegistration(ctx, c, &o, settings, in.Body.BasicAuth.among(in.Body.Headers)); err != nil {
 			return nil, err
+		}
+		if register, ok := o.Command.(endpoint.Register); ok {
+			register.Start = start
+			o.Command = register
 		}
 	}
 	done, err := s.cfg.Endpoints.Execute(ctx, o)
@@ -235,11 +247,6 @@ func (s *Server) checkRegistration(c *call, in *registerEndpointInput) (endpoint
 			wanted = *c.ifVersion
 		}
 		return settings, &eventstore.VersionError{Wanted: wanted, Actual: 0}
-	}
-	if b.Start != "" && b.Start != startNow {
-		return settings, &domain.FieldError{
-			Field: "start", Rule: `must be "now" or absent; the command rebuild renders what happened before`,
-		}
 	}
 	dialect, err := s.cfg.Dialects.Find(b.Dialect)
 	if err != nil {
@@ -483,9 +490,24 @@ func (s *Server) deleteEndpoint(ctx context.Context, in *EndpointPath) (*doneAns
 	return &doneAnswer{Written: written(done.Version, done.Replayed)}, err
 }
 
-func (s *Server) enableEndpoint(ctx context.Context, in *EndpointPath) (*answer[EndpointView], error) {
+type enableBody struct {
+	Start     string `json:"start,omitempty" doc:"now, beginning (of the log), position:N, or a time such as 2026-03-01T12:00:00Z: the first event that it is sent. Without it, what was kept goes out." example:"beginning"`
+	StartRate int    `json:"start_rate,omitempty" minimum:"0" maximum:"10000" doc:"Deliveries a second of what had happened before; 0 is as fast as the endpoint takes them."`
+}
+
+type enableInput struct {
+	EndpointPath
+	Body *enableBody
+}
+
+func (s *Server) enableEndpoint(ctx context.Context, in *enableInput) (*answer[EndpointView], error) {
 	o := s.endpointOrder(callOf(ctx), in.ID)
-	o.Command = endpoint.Enable{}
+	b := orZero(in.Body)
+	start, err := s.startOf(ctx, b.Start, b.StartRate)
+	if err != nil {
+		return nil, err
+	}
+	o.Command = endpoint.Enable{Start: start}
 	return s.endpointAnswer(s.executeEndpoint(ctx, o))(ctx)
 }
 

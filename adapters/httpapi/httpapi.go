@@ -82,6 +82,26 @@ type ReadModels interface {
 	MoveFeedCursor(ctx context.Context, endpointID string, c projections.FeedCursor, forward bool, most int) (bool, error)
 	// DropFeedCursor forgets a cursor, and reports whether there was one.
 	DropFeedCursor(ctx context.Context, endpointID, name string) (bool, error)
+	// AddReplay keeps a replay that begins to run. If one for its endpoint has not
+	// ended it returns that one instead, and false.
+	AddReplay(ctx context.Context, r webhooks.Replay) (webhooks.Replay, bool, error)
+	// Replay returns a replay, and whether there is one.
+	Replay(ctx context.Context, id string) (webhooks.Replay, bool, error)
+	// ReplayByKey returns the last replay that was asked for with an idempotency
+	// key, and whether there is one.
+	ReplayByKey(ctx context.Context, account, key string) (webhooks.Replay, bool, error)
+	// Replays returns an account's replays, those on an endpoint or ("") on all,
+	// newest first, those before an id ("" for the start).
+	Replays(ctx context.Context, account, endpointID, before string, limit int) ([]webhooks.Replay, error)
+	// ReplayProgress counts the deliveries of a replay by their states.
+	ReplayProgress(ctx context.Context, id string) (map[webhooks.State]int64, error)
+	// PauseReplay, ResumeReplay and CancelReplay report whether they could.
+	PauseReplay(ctx context.Context, id string) (bool, error)
+	ResumeReplay(ctx context.Context, id string) (bool, error)
+	CancelReplay(ctx context.Context, id string, at time.Time) (bool, error)
+	// FirstAt returns the position of the first event in the log that happened then
+	// or later, or one behind the head.
+	FirstAt(ctx context.Context, at time.Time) (int64, error)
 	// Target returns the secrets that still sign, newest first, and the headers
 	// of an endpoint, or webhooks.ErrNoTarget.
 	Target(ctx context.Context, endpointID string) (webhooks.Target, error)
@@ -156,6 +176,7 @@ type Config struct {
 	Codec       *eventstore.Codec
 	Tester      Tester
 	Eraser      Eraser
+	Replays     Replayer
 
 	// Rebuilder makes read models anew. Without one none can be.
 	Rebuilder Rebuilder
@@ -214,6 +235,7 @@ func (c *Config) validate() error {
 		{"Codec", c.Codec == nil},
 		{"Tester", c.Tester == nil},
 		{"Eraser", c.Eraser == nil},
+		{"Replays", c.Replays == nil},
 		{"Key", c.Key == nil},
 	} {
 		if f.missing {
@@ -311,6 +333,7 @@ func (s *Server) routes() {
 	s.deliveryRoutes()
 	s.feedRoutes()
 	s.jobRoutes()
+	s.replayRoutes()
 	s.dialectRoutes()
 	s.operatorRoutes()
 	s.healthRoutes()

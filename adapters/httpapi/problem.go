@@ -198,6 +198,10 @@ func advice(r domain.Refusal) string {
 		return "there is an endpoint with this id"
 	case feedCursorUnknown:
 		return "the endpoint's feed has no cursor of this name; GET …/feed/cursors lists them"
+	case endpoint.AlreadyEnabled:
+		return "the endpoint is enabled, so that it begins nowhere else; POST …/replays sends the past"
+	case replayUnknown:
+		return "there is no such replay in this account"
 	default:
 		return "the rules say no: " + string(r)
 	}

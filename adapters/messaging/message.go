@@ -2,6 +2,7 @@ package messaging
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"verbatim/eventstore"
+	"verbatim/projections"
 )
 
 type watermillLogger = watermill.LoggerAdapter
@@ -100,6 +102,9 @@ func (q quiet) Error(msg string, err error, fields watermill.LogFields) {
 	select {
 	case <-q.ending:
 	default:
+		if errors.Is(err, projections.ErrOvertaken) {
+			return // the waiter says it
+		}
 		q.slog.Error("watermill", "says", msg, "error", err, "fields", fields)
 	}
 }

@@ -84,7 +84,7 @@ func (s *Subscription) Run(ctx context.Context) error {
 		if errors.Is(err, eventstore.ErrUnwritable) {
 			s.slog.Error("the projections cannot catch up; it is tried again", "error", err)
 			pause(ctx, s.pause)
-		} else if !errors.Is(err, projections.ErrLostCheckpoint) {
+		} else if !errors.Is(err, projections.ErrLostCheckpoint) && !errors.Is(err, projections.ErrOvertaken) {
 			break
 		} // somebody else has got further, and is not waited for
 		err = s.begin(ctx)
@@ -215,7 +215,9 @@ func (s *Subscription) Between(ctx context.Context, do func(ctx context.Context)
 func (s *Subscription) retry(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err := s.group.Retry(ctx, false); err != nil && ctx.Err() == nil {
+	if err := s.group.Retry(ctx, false); errors.Is(err, projections.ErrOvertaken) {
+		s.slog.Debug("parked streams are tried again at the next poll", "error", err)
+	} else if err != nil && ctx.Err() == nil {
 		s.slog.Error("parked streams could not be tried again", "error", err)
 	}
 }
@@ -233,6 +235,11 @@ type waiter struct {
 func (w *waiter) HandleError(_ watermillLogger, noMessage bool, err error) time.Duration {
 	if w.ctx.Err() != nil {
 		return 0 // about to be closed
+	}
+	if errors.Is(err, projections.ErrOvertaken) {
+		// It comes again at once, as it is now. A backfill does that to it once.
+		w.sub.slog.Debug("a page was dropped: a backfill has gone over to live events", "error", err)
+		return 0
 	}
 	if err != nil {
 		w.sub.slog.Error("a page could not be projected; it is tried again", "error", err)

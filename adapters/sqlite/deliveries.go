@@ -19,7 +19,7 @@ const (
 	plannedColumns = "id, webhook_id, endpoint, account, stream, lane, position, version, event_id, event, name, " +
 		"dialect, history, state, due_at, created_at"
 	plannedPlaces   = "?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?"
-	deliveryColumns = plannedColumns + ", reason, attempts, spent, ended_at, digest"
+	deliveryColumns = plannedColumns + ", reason, attempts, spent, ended_at, digest, bytes, replay"
 )
 
 func scanDelivery(row interface{ Scan(...any) error }) (webhooks.Delivery, error) {
@@ -29,7 +29,8 @@ func scanDelivery(row interface{ Scan(...any) error }) (webhooks.Delivery, error
 	var due, created int64
 	var ended sql.NullInt64
 	err := row.Scan(&d.ID, &d.WebhookID, &d.EndpointID, &d.Account, &d.Stream, &d.Lane, &d.Position, &d.Version, &event, &d.Event,
-		&d.Name, &d.Dialect, &d.History, &state, &due, &created, &d.Reason, &d.Attempts, &d.Spent, &ended, &d.Digest)
+		&d.Name, &d.Dialect, &d.History, &state, &due, &created, &d.Reason, &d.Attempts, &d.Spent, &ended, &d.Digest,
+		&d.Bytes, &d.Replay)
 	if err != nil {
 		return d, err
 	}
@@ -138,8 +139,8 @@ func fromMicrosOrZero(n int64) time.Time {
 }
 
 const (
-	redeliver = `UPDATE deliveries SET state = 'pending', reason = '', spent = attempts, due_at = ?, ended_at = NULL, digest = NULL
-		WHERE id = ?`
+	redeliver = `UPDATE deliveries SET state = 'pending', reason = '', spent = attempts, due_at = ?, ended_at = NULL, digest = NULL,
+		bytes = 0, replay = '' WHERE id = ?`
 	cancelPending = "UPDATE deliveries SET state = 'cancelled', reason = ?, ended_at = ? WHERE id = ? AND state = 'pending'"
 )
 
@@ -187,16 +188,23 @@ func record(t *tx, r *webhooks.Report) error {
 	if d.EndedAt != nil {
 		ended = micros(*d.EndedAt)
 	}
-	changed, err := t.exec(`UPDATE deliveries SET state = ?, reason = ?, attempts = ?, due_at = ?, ended_at = ?, digest = ?
-		WHERE id = ? AND state = 'pending'`,
-		string(d.State), d.Reason, d.Attempts, micros(d.DueAt), ended, d.Digest, d.ID)
+	changed, err := t.exec(recordState,
+		string(d.State), string(d.State), d.Reason, d.Attempts, string(d.State), micros(d.DueAt), ended, d.Digest, d.Bytes, d.ID)
 	if err == nil && changed == 0 {
 		_, err = t.exec("UPDATE deliveries SET attempts = max(attempts, ?) WHERE id = ?", a.Number, d.ID)
 	}
 	return err
 }
 
-// Target returns where and how to send to an endpoint.
+// recordState leaves a delivery that was told to stand still under way where it
+// is, if it goes on.
+const recordState = `UPDATE deliveries SET state = ?,
+	reason = CASE WHEN ? = 'pending' AND reason = '` + webhooks.ReasonInTurn + `' THEN reason ELSE ? END, attempts = ?,
+	due_at = CASE WHEN ? = 'pending' AND reason = '` + webhooks.ReasonInTurn + `' THEN due_at ELSE ? END,
+	ended_at = ?, digest = ?, bytes = ? WHERE id = ? AND state = 'pending'`
+
+// Target returns where and how to send to an endpoint. One whose backfill still
+// puts in its place what was kept is as good as disabled.
 func (s *Store) Target(ctx context.Context, endpointID string) (webhooks.Target, error) {
 	var t webhooks.Target
 	row, found, err := s.EndpointRow(ctx, endpointID)
@@ -207,6 +215,11 @@ func (s *Store) Target(ctx context.Context, endpointID string) (webhooks.Target,
 		return t, webhooks.ErrNoTarget
 	}
 	t.Settings, t.Disabled = row.Settings, row.Disabled
+	if row.Backfill != "" && !t.Disabled {
+		if t.Disabled, err = s.putsInPlace(ctx, row.Backfill); err != nil {
+			return t, err
+		}
+	}
 	if t.Secrets, err = s.Secrets(ctx, endpointID, time.Now()); err != nil {
 		return t, err
 	}

@@ -87,6 +87,14 @@ func (s *Store) CommitPage(ctx context.Context, p *projections.Page) error {
 				return err
 			}
 		}
+		for i := range p.Rows.Backfills {
+			if err := beginBackfill(t, &p.Rows.Backfills[i]); err != nil {
+				return err
+			}
+		}
+		if err := checkHeld(t, p.Rows.Held); err != nil {
+			return err
+		}
 		for _, r := range p.Released {
 			if _, err := t.exec("DELETE FROM parked WHERE projection = ? AND stream = ?", r.Projection, r.Stream); err != nil {
 				return err

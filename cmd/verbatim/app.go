@@ -59,6 +59,7 @@ type app struct {
 	jobs         *webhooks.Jobs
 	rebuilder    *projections.Rebuilder
 	eraser       *projections.Eraser
+	replays      *projections.Replays
 	janitor      *webhooks.Janitor // may be nil
 	typing       chan struct{}     // one slot: somebody began or stopped typing
 	api          *httpapi.Server
@@ -123,11 +124,12 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		failAfterSend(httpsender.New(httpsender.Config{Egress: cfg.egress})), time.Now,
 		a.watched(webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log, Notice: a.notary.notice}))
 	a.jobs = webhooks.NewJobs(a.store, a.dispatcher.Reload, time.Now, log)
+	a.replays = projections.NewReplays(a.store, codec, dialects, failAfterReplay(a.store), transcripts, a.dispatcher, time.Now, log)
 	a.janitor = webhooks.NewJanitor(a.store, cfg.keeping(), time.Now, log)
 	group := projections.NewGroup(a.store, codec, failAfterProjection(a.store), time.Now, log,
 		projections.NewInbox(a.store),
 		projections.NewTyping(a.wakeExpirer),
-		projections.NewEndpoints(a.store, a.dispatcher.Wake),
+		projections.NewEndpoints(a.store, a.endpointChanged),
 		projections.NewPlan(a.store, codec, a.store, dialects, a.planned))
 	if a.tracing != nil {
 		group.Report(a.tracing.Page)
@@ -154,7 +156,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		Endpoints:     endpoints,
 		Log:           a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Access: access{a.store},
 		Pulled:    pulled,
-		Projected: group, Rebuilder: a.rebuilder, Dialects: dialects, Codec: codec, Tester: a.dispatcher, Eraser: a.eraser,
+		Projected: group, Rebuilder: a.rebuilder, Dialects: dialects, Codec: codec, Tester: a.dispatcher, Eraser: a.eraser, Replays: a.replays,
 		Key:       access{a.store}.Key,
 		AdminKeys: []string{cfg.AdminKey, a.token},
 		CheckURL:  cfg.egress.Check,
@@ -225,6 +227,13 @@ func (a *app) wakeExpirer() {
 	}
 }
 
+// endpointChanged tells those who send that an endpoint is another now: a backfill
+// of it may have begun.
+func (a *app) endpointChanged(id string) {
+	a.dispatcher.Wake(id)
+	a.replays.Ring()
+}
+
 // run serves until the context is done or a part fails, and then stops in
 // reverse: no new requests, those under way to their end, the projections to
 // the end of their page, the attempts under way on record, the file closed.
@@ -251,6 +260,7 @@ func (a *app) run(ctx context.Context) error {
 	parts.Go(func() error { a.steps(failed, "jobs", a.jobs.Rung(), a.jobs.Step); return nil })
 	parts.Go(func() error { a.steps(failed, "rebuild", a.rebuilder.Rung(), a.rebuilder.Step); return nil })
 	parts.Go(func() error { a.steps(failed, "eraser", a.eraser.Rung(), a.eraser.Step); return nil })
+	parts.Go(func() error { a.steps(failed, "replays", a.replays.Rung(), a.replays.Step); return nil })
 	if a.janitor != nil {
 		parts.Go(func() error { a.steps(failed, "janitor", nil, a.janitor.Step); return nil })
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"verbatim/eventstore"
 	"verbatim/projections"
@@ -130,4 +131,23 @@ func (s failingErasures) Overwrite(ctx context.Context, erasureID string, left [
 	err := s.ErasureStore.Overwrite(ctx, erasureID, left)
 	s.point.reached()
 	return err
+}
+
+// failAfterReplay fails when a step of a replay is committed and nobody was told.
+func failAfterReplay(s webhooks.ReplayStore) webhooks.ReplayStore {
+	return failingReplays{s, newFailPoint("after-replay")}
+}
+
+type failingReplays struct {
+	webhooks.ReplayStore
+
+	point *failPoint
+}
+
+func (s failingReplays) StepReplay(
+	ctx context.Context, before webhooks.Replay, step webhooks.ReplayStep, at time.Time,
+) (webhooks.Replay, []webhooks.Lane, error) {
+	after, lanes, err := s.ReplayStore.StepReplay(ctx, before, step, at)
+	s.point.reached()
+	return after, lanes, err
 }

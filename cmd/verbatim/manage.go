@@ -93,13 +93,15 @@ func endpoints(ctx context.Context, sh *shell, args []string) error {
 			})
 		})
 	case "create", "update":
-		var url, dialect, events, history string
+		var url, dialect, events, history, start string
+		var rate int
 		define := func(fs *flag.FlagSet) {
 			fs.StringVar(&url, "url", "", "where to send webhooks")
 			fs.StringVar(&events, "events", "", `names separated by commas; "*" is every event`)
 			fs.StringVar(&history, "history", "", "full, none or last:N, where the dialect has a choice")
 			if what == "create" {
 				fs.StringVar(&dialect, "dialect", "", "the format, for example closer@1")
+				startFlags(fs, &start, &rate)
 			}
 		}
 		wants := []string{"ID"}
@@ -108,10 +110,13 @@ func endpoints(ctx context.Context, sh *shell, args []string) error {
 		}
 		return act(ctx, sh, name, rest, wants, define, func(c *client, names []string) error {
 			body := make(map[string]any)
-			for key, value := range map[string]string{"url": url, "dialect": dialect, "history": history} {
+			for key, value := range map[string]string{"url": url, "dialect": dialect, "history": history, "start": start} {
 				if value != "" {
 					body[key] = value
 				}
+			}
+			if rate != 0 {
+				body["start_rate"] = rate
 			}
 			if events != "" {
 				body["events"] = strings.Split(events, ",")
@@ -121,6 +126,20 @@ func endpoints(ctx context.Context, sh *shell, args []string) error {
 				method, path = http.MethodPatch, endpointPath(names[0])
 			}
 			return sh.callAndPrint(ctx, c, method, path, body)
+		})
+	case "enable":
+		var start string
+		var rate int
+		define := func(fs *flag.FlagSet) { startFlags(fs, &start, &rate) }
+		return act(ctx, sh, name, rest, []string{"ID"}, define, func(c *client, names []string) error {
+			body := make(map[string]any)
+			if start != "" {
+				body["start"] = start
+			}
+			if rate != 0 {
+				body["start_rate"] = rate
+			}
+			return sh.callAndPrint(ctx, c, http.MethodPost, endpointPath(names[0])+"/enable", body)
 		})
 	}
 	return act(ctx, sh, name, rest, []string{"ID"}, nil, func(c *client, names []string) error {
@@ -163,6 +182,12 @@ func (sh *shell) testEndpoint(ctx context.Context, c *client, path string) error
 	default:
 		return &fault{exit: exitFailed, code: "not_accepted", err: fmt.Errorf("the endpoint was not reached (%s): %s", answer.Fault, answer.Detail)}
 	}
+}
+
+// startFlags say where in the log an endpoint begins.
+func startFlags(fs *flag.FlagSet, start *string, rate *int) {
+	fs.StringVar(start, "start", "", "where it begins: now, beginning, position:N, or a time (2026-03-01T12:00:00Z)")
+	fs.IntVar(rate, "start-rate", 0, "deliveries a second of what had happened before; 0 is as fast as it takes them")
 }
 
 func endpointPath(id string) string { return "/v1/endpoints/" + url.PathEscape(id) }

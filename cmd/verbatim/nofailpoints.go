@@ -20,3 +20,5 @@ func failAfterSend(s webhooks.Sender) webhooks.Sender { return s }
 func failAfterRecord(q webhooks.Queue) webhooks.Queue { return q }
 
 func failAfterOverwriting(s projections.ErasureStore) projections.ErasureStore { return s }
+
+func failAfterReplay(s webhooks.ReplayStore) webhooks.ReplayStore { return s }

@@ -58,6 +58,8 @@ func verbs() []verb {
 		{"deliveries", "ENDPOINT", "list what was sent to an endpoint, and what waits", deliveries},
 		{"feed", "ENDPOINT", "pull what an endpoint is sent", feed},
 		{"redeliver", "DELIVERY", "send a delivery again", redeliver},
+		{"replay", "", "send an endpoint the past, or see what that would be", replay},
+		{"replays", "list|show|pause|resume|cancel", "look after replays and backfills", replays},
 		{"erase", "", "take a person out of the log for good", erase},
 		{"keys", "list|create|revoke", "manage API keys", keys},
 		{"projections", "list|retry", "look after the projections", projectionsVerb},

@@ -48,10 +48,19 @@ type Event interface {
 	event()
 }
 
-// Registered sets an endpoint up; it is sent what happens after it.
+// Registered sets an endpoint up; it is sent what happens after it, or from
+// Start on.
 type Registered struct {
 	Account  domain.Account `json:"account"`
 	Settings Settings       `json:"settings"`
+	Start    *Start         `json:"start,omitempty"`
+}
+
+// A Start is where in the log an endpoint begins, if not where the event stands
+// that says so.
+type Start struct {
+	From int64 `json:"from,omitempty"` // position of the first event that it is sent; 0 is the one behind this
+	Rate int   `json:"rate,omitempty"` // deliveries a second of what had happened before; 0 is no limit
 }
 
 // Updated changes an endpoint's settings; Settings is all of them after it.
@@ -82,8 +91,12 @@ const (
 )
 
 // Enabled lets deliveries to the endpoint flow again. What was known of its
-// health is forgotten.
-type Enabled struct{}
+// health is forgotten. Without a Start it is sent what was kept; with one, what
+// was kept from before it is not sent any more, and all that lies behind it is
+// sent in order.
+type Enabled struct {
+	Start *Start `json:"start,omitempty"`
+}
 
 // Failing says that attempt after attempt has failed, so that the endpoint is
 // left alone and only asked from time to time whether it is back.
@@ -143,10 +156,12 @@ func (Deleted) event()       {}
 //sumtype:decl
 type Command interface{ command() }
 
-// Register sets the endpoint up.
+// Register sets the endpoint up. Times and the like have been turned into the
+// position of Start by whoever sends it.
 type Register struct {
 	Account  domain.Account
 	Settings Settings
+	Start    *Start
 }
 
 // Update is a merge-patch (RFC 7396) of the settings. The dialect and the
@@ -177,7 +192,7 @@ type Disable struct {
 }
 
 // Enable lets deliveries flow again.
-type Enable struct{}
+type Enable struct{ Start *Start }
 
 // NoteFailing says that nothing but failures come of attempts.
 type NoteFailing Failing
@@ -205,6 +220,7 @@ func (Delete) command()        {}
 const (
 	NotRegistered     domain.Refusal = "endpoint.not_found"
 	AlreadyRegistered domain.Refusal = "endpoint.already_exists"
+	AlreadyEnabled    domain.Refusal = "endpoint.already_enabled" // and so begins nowhere else
 )
 
 // Limits on an endpoint's settings.
@@ -289,10 +305,13 @@ func Decide(s State, c Command, _ time.Time) ([]Event, error) {
 			return nil, AlreadyRegistered
 		}
 		settings, err := normal(c.Settings)
+		if err == nil {
+			err = c.Start.check()
+		}
 		if err != nil {
 			return nil, err
 		}
-		return []Event{Registered{c.Account, settings}}, nil
+		return []Event{Registered{c.Account, settings, c.Start}}, nil
 	case Update:
 		return s.update(c)
 	case RotateSecret:
@@ -306,7 +325,13 @@ func Decide(s State, c Command, _ time.Time) ([]Event, error) {
 		}
 		return when(!s.Disabled, Disabled(c))
 	case Enable:
-		return when(s.Disabled, Enabled{})
+		if err := c.Start.check(); err != nil {
+			return nil, err
+		}
+		if c.Start != nil && !s.Disabled {
+			return nil, AlreadyEnabled
+		}
+		return when(s.Disabled, Enabled(c))
 
 	// Whoever does not know whether a note was heard says it again. And attempts
 	// that were under way when the endpoint was disabled say nothing of how it is.
@@ -320,6 +345,20 @@ func Decide(s State, c Command, _ time.Time) ([]Event, error) {
 		return []Event{Deleted{}}, nil
 	default:
 		panic("endpoint: a command outside the closed set")
+	}
+}
+
+// check returns what is wrong with where an endpoint is to begin.
+func (s *Start) check() error {
+	switch {
+	case s == nil:
+		return nil
+	case s.From < 0:
+		return &domain.FieldError{Field: "start", Rule: "must be a position in the log, from 1"}
+	case s.Rate < 0 || s.Rate > MaxRateLimit:
+		return &domain.FieldError{Field: "start_rate", Rule: "must be between 0 and " + strconv.Itoa(MaxRateLimit)}
+	default:
+		return nil
 	}
 }
 

@@ -157,8 +157,11 @@ func (q *Queue) Record(ctx context.Context, reports []webhooks.Report) error {
 			continue
 		}
 		after := r.Delivery
+		if after.State == webhooks.Pending && d.Reason == webhooks.ReasonInTurn {
+			after.Reason, after.DueAt = d.Reason, d.DueAt // it was told to stand still
+		}
 		d.State, d.Reason, d.Attempts, d.DueAt = after.State, after.Reason, after.Attempts, after.DueAt
-		d.EndedAt, d.Digest = after.EndedAt, after.Digest
+		d.EndedAt, d.Digest, d.Bytes = after.EndedAt, after.Digest, after.Bytes
 		q.deliveries[d.ID] = d
 		if d.State != webhooks.Pending {
 			q.dequeue(d)
