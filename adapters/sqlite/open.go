@@ -219,7 +219,7 @@ func takeLock(dir string, info ServerInfo) (*os.File, error) {
 		other, serving := Serving(dir)
 		if serving || try == lockTries {
 			return nil, errors.Join(
-				fmt.Errorf("open %s: %w (process %d at %s); stop it, or read beside it with export and rebuild",
+				fmt.Errorf("open %s: %w (process %d at %s); stop it, or read beside it with export, rebuild and verify",
 					dir, ErrInUse, other.PID, other.Addr),
 				f.Close())
 		}

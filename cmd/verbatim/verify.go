@@ -106,8 +106,9 @@ type logReport struct {
 	From     int64            `json:"from"`
 	To       int64            `json:"to"`
 	Events   int64            `json:"events"`
-	Streams  int64            `json:"streams"` // that begin there
-	Erased   int64            `json:"erased"`  // events out of which a person was erased
+	Streams  int64            `json:"streams"`           // that begin there
+	Erased   int64            `json:"erased"`            // events out of which a person was erased
+	Erasing  bool             `json:"erasing,omitempty"` // an erasure is under way: who vouches for erased events was not looked at
 	Seal     *eventstore.Seal `json:"seal,omitempty"`
 	Expected []expectation    `json:"expected,omitempty"`
 	Faults   findings         `json:"faults"`
@@ -304,6 +305,9 @@ func (r *verifyReport) difference() error {
 func (r *verifyReport) writeTo(w io.Writer) {
 	l := &r.Log
 	fmt.Fprintf(w, "log         positions %d to %d: %d events, %d streams, %d events erased\n", l.From, l.To, l.Events, l.Streams, l.Erased)
+	if l.Erasing {
+		fmt.Fprintln(w, "erasing     a person is being erased; verify again when that is done")
+	}
 	if l.Seal != nil {
 		fmt.Fprintf(w, "seal        %s\n", l.Seal)
 	}

@@ -30,15 +30,16 @@ const (
 const (
 	unplanned     = "unplanned"
 	reasonParked  = "stream_parked"   // in the plan
-	reasonPlanned = "not_planned_yet" // the plan is not that far
+	reasonPlanned = "not_planned_yet" // the plan is not that far, or the backfill
 )
 
 // A verifyTarget is an endpoint whose deliveries are verified.
 type verifyTarget struct {
 	account    string
-	registered int64     // position
-	since      time.Time // likewise
-	first      int64     // position: before it there are no deliveries
+	registered int64             // position
+	since      time.Time         // likewise
+	first      int64             // position: before it there are no deliveries
+	backfills  []webhooks.Replay // oldest first, as they were when the verification began
 	tally      *endpointTally
 }
 
@@ -137,6 +138,9 @@ func (v *verification) addTarget(ctx context.Context, id string) error {
 	if t.first, err = v.log.FirstDelivery(ctx, id, row.Number+1); err != nil {
 		return err
 	}
+	if err := v.addBackfills(ctx, t); err != nil {
+		return err
+	}
 	v.targets = append(v.targets, t)
 	to := v.to
 	if v.whole {
@@ -146,6 +150,47 @@ func (v *verification) addTarget(ctx context.Context, id string) error {
 		t.tally.Strays++
 		v.deliveries.Strays = keepFirst(v.deliveries.Strays, goneOf(d), keptEach, gone.compare)
 	})
+}
+
+// addBackfills finds what sends an endpoint the past, which is not for the plan to
+// plan.
+func (v *verification) addBackfills(ctx context.Context, t *verifyTarget) error {
+	for before := ""; ; {
+		page, err := v.log.Replays(ctx, t.account, t.id(), before, spanPage)
+		if err != nil {
+			return err
+		}
+		for i := range page {
+			if before = page[i].ID; page[i].Kind == webhooks.Backfill {
+				t.backfills = append(t.backfills, page[i])
+				t.first = min(t.first, page[i].Selection.From)
+			}
+		}
+		if len(page) < spanPage {
+			slices.SortFunc(t.backfills, func(a, b webhooks.Replay) int { return cmp.Compare(a.Begun, b.Begun) })
+			return nil
+		}
+	}
+}
+
+// owes reports whether the endpoint is owed what happened at a position, and
+// whether that was planned when the verification began.
+func (t *verifyTarget) owes(position, checkpoint int64) (owed, planned bool) {
+	var now *webhooks.Replay // the last that had begun
+	for i := range t.backfills {
+		b := &t.backfills[i]
+		open := b.To == 0 && b.EndedAt == nil
+		if b.Begun < position {
+			now = b
+		}
+		if b.Selection.From <= position && (position <= b.Cursor.Position || open) {
+			return true, position <= b.Cursor.Position
+		}
+	}
+	if now != nil && position <= now.To {
+		return false, false // the backfill was ended before it came there
+	}
+	return position > t.registered, position <= checkpoint
 }
 
 func (v *verification) course(ctx context.Context, endpointID string) (*projections.Course, error) {
@@ -385,7 +430,7 @@ func (c *comparer) event(ctx context.Context, r *eventstore.Recorded) error {
 // findMissing finds what endpoints are owed for an event and have no delivery of.
 func (c *comparer) findMissing(ctx context.Context, f *webhooks.Fact, rows []*verifySent) error {
 	for _, t := range c.targets {
-		if f.Position <= t.registered {
+		if owed, _ := t.owes(f.Position, c.checkpoint); !owed {
 			continue
 		}
 		owed, err := c.courses[t].Owed(ctx, *f)
@@ -409,7 +454,8 @@ func (c *comparer) findMissing(ctx context.Context, f *webhooks.Fact, rows []*ve
 func (c *comparer) judgeAbsent(ctx context.Context, t *verifyTarget, d *webhooks.Delivery, at time.Time) error {
 	stands, parked := c.parked[d.Stream]
 	pruned := false
-	if parked = parked && d.Version >= stands; !parked && d.Position <= c.checkpoint {
+	_, planned := t.owes(d.Position, c.checkpoint)
+	if parked = parked && d.Version >= stands; !parked && planned {
 		var err error
 		if pruned, err = c.mayBePruned(ctx, t, at); err != nil {
 			return err
@@ -420,7 +466,7 @@ func (c *comparer) judgeAbsent(ctx context.Context, t *verifyTarget, d *webhooks
 	switch {
 	case parked:
 		t.unsent(unplanned, reasonParked, false)
-	case d.Position > c.checkpoint:
+	case !planned:
 		t.unsent(unplanned, reasonPlanned, false)
 	case pruned:
 		t.tally.Pruned++

@@ -34,6 +34,8 @@ type verification struct {
 	dialects *webhooks.Dialects
 	whole    bool // nothing of it is left out
 
+	vouching vouching
+
 	mu         sync.Mutex
 	found      logReport
 	damaged    map[string]int64 // the first version that is at fault, by stream; at most keptStreams
@@ -88,7 +90,11 @@ func (v *verification) checkLog(ctx context.Context) error {
 			v.fault(eventstore.Fault{Defect: eventstore.BrokenFile, Detail: d})
 		}
 	}
-	return v.audit(ctx, head)
+	if err := v.audit(ctx, head); err != nil {
+		return err
+	}
+	v.found.Erased = int64(len(v.vouching.marked))
+	return v.checkErasures(ctx)
 }
 
 // audit folds the log on one goroutine, and has the data of its events looked at
@@ -168,9 +174,7 @@ func (v *verification) fold(ctx context.Context, audit *eventstore.Audit, pages 
 		v.fault(faults...)
 		meet(audit.Seal())
 		v.found.Events++
-		if r.Remains != nil {
-			v.found.Erased++
-		}
+		v.vouching.take(&r)
 		shown.at(v.found.Events)
 		page = append(page, r)
 		size += len(r.Data) + len(r.Metadata)
