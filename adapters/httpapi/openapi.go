@@ -43,7 +43,7 @@ func OpenAPI() ([]byte, error) {
 }
 
 func encodeOpenAPI(api huma.API) ([]byte, error) {
-	b, err := json.MarshalIndent(api.OpenAPI(), "", "  ")
+	b, err := json.MarshalIndent(api.OpenAPI(), "", "\t")
 	if err != nil {
 		return nil, fmt.Errorf("encode openapi: %w", err)
 	}
