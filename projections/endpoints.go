@@ -96,7 +96,7 @@ func (row EndpointRow) Evolve(f webhooks.Fact, e endpoint.Event) EndpointRow {
 		if row.Account.ID == "" {
 			row.Account.ID = f.Recorded.Account
 		}
-		row.begin(f, e.Start)
+		row = row.begins(f, e.Start)
 	case endpoint.Updated:
 		row.Settings = e.Settings
 	case endpoint.SecretRotated:
@@ -104,7 +104,7 @@ func (row EndpointRow) Evolve(f webhooks.Fact, e endpoint.Event) EndpointRow {
 		row.Disabled, row.Reason, row.Cause = true, e.Reason, cmp.Or(e.Cause, endpoint.ByHand)
 	case endpoint.Enabled:
 		row.Disabled, row.Reason, row.Cause, row.EnabledAt = false, "", "", f.Time
-		row.begin(f, e.Start)
+		row = row.begins(f, e.Start)
 	case endpoint.Failing, endpoint.Recovered, endpoint.Exhausted:
 		row.UpdatedAt = before
 	case endpoint.Deleted:
@@ -115,16 +115,18 @@ func (row EndpointRow) Evolve(f webhooks.Fact, e endpoint.Event) EndpointRow {
 	return row
 }
 
-// begin notes where the endpoint begins in the log, if the fact f says so.
-func (row *EndpointRow) begin(f webhooks.Fact, s *endpoint.Start) {
+// begins returns the row with where the endpoint begins in the log, if the fact f
+// says so.
+func (row EndpointRow) begins(f webhooks.Fact, s *endpoint.Start) EndpointRow {
 	if s == nil {
-		return
+		return row
 	}
 	start := *s
 	if start.From == 0 {
 		start.From = f.Position + 1
 	}
 	row.Start, row.Backfill = &start, webhooks.BackfillID(f.ID)
+	return row
 }
 
 func splitStream(f webhooks.Fact) (kind, id string) { return eventstore.SplitStream(f.Stream) }

@@ -177,7 +177,7 @@ func (w *Replays) step(ctx context.Context, run *replayRun, r webhooks.Replay, n
 	}
 	if !now.Before(run.settle) {
 		run.settle = now.Add(settleEvery)
-		if r, _, err = w.settle(ctx, r, now); err != nil {
+		if r, err = w.settle(ctx, r, now); err != nil {
 			return 0, err
 		}
 	}
@@ -281,39 +281,38 @@ func (w *Replays) release(ctx context.Context, run *replayRun, r webhooks.Replay
 	return err
 }
 
-// settle writes the receipt on as far as everything has ended, and reports
-// whether that was all that was fed.
-func (w *Replays) settle(ctx context.Context, r webhooks.Replay, now time.Time) (_ webhooks.Replay, all bool, err error) {
+// settle writes the receipt on as far as everything has ended. If that is all
+// that there will be, it is final.
+func (w *Replays) settle(ctx context.Context, r webhooks.Replay, now time.Time) (webhooks.Replay, error) {
 	pending, err := w.store.ReplayPending(ctx, r.ID, 1) // before: what ends meanwhile is seen behind it
 	if err != nil {
-		return r, false, err
+		return r, err
 	}
 	ds, err := w.store.ReplayEnded(ctx, r.ID, r.Settled, settleBatch)
 	if err != nil {
-		return r, false, err
+		return r, err
 	}
 	after := r
 	for i := range ds {
 		after.Receipt = after.Receipt.Add(&ds[i])
 		after.Settled = webhooks.MarkOf(&ds[i])
 	}
-	all = pending == 0 && len(ds) < settleBatch
-	if all && r.Phase == webhooks.PhaseDrain {
+	switch all := pending == 0 && len(ds) < settleBatch; {
+	case all && r.Phase == webhooks.PhaseDrain:
 		after.Phase = webhooks.PhaseNone
 		if after.State == webhooks.ReplayRunning {
 			after.State, after.EndedAt = webhooks.ReplayDone, &now
 		}
-	} else if len(ds) == 0 {
-		return r, all, nil
+	case len(ds) == 0:
+		return r, nil
 	}
-	after, err = w.commit(ctx, r, webhooks.ReplayStep{After: after}, now)
-	return after, all, err
+	return w.commit(ctx, r, webhooks.ReplayStep{After: after}, now)
 }
 
 // drain waits for what is on its way.
 func (w *Replays) drain(ctx context.Context, r webhooks.Replay, now time.Time) (time.Duration, error) {
 	before := r.Settled
-	r, _, err := w.settle(ctx, r, now)
+	r, err := w.settle(ctx, r, now)
 	if r.Settled != before {
 		return webhooks.ReplayBreath, err
 	}
@@ -636,7 +635,7 @@ func (w *Replays) DryRun(ctx context.Context, r webhooks.Replay, diff bool) (web
 			return out, err
 		}
 		run.version = f.version
-		ds := append(f.again, f.fresh...)
+		ds := slices.Concat(f.again, f.fresh)
 		slices.SortFunc(ds, func(a, b webhooks.Delivery) int { return webhooks.MarkOf(&a).Compare(webhooks.MarkOf(&b)) })
 		out.Left += f.left
 		for i := range ds {

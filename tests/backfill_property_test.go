@@ -111,6 +111,7 @@ func (sickly) AppendBody(dst []byte, e *webhooks.PublicEvent) ([]byte, error) {
 }
 
 func newSeam(t *testing.T, seed uint64) *seam {
+	t.Helper()
 	s := &seam{
 		t: t, chance: rand.New(rand.NewPCG(seed, 17)), dir: t.TempDir(), codec: eventstore.Catalogue(),
 		log: slog.New(slog.DiscardHandler), now: time.Date(2026, 8, 3, 12, 0, 0, 0, time.UTC), sick: &atomic.Bool{},

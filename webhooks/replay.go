@@ -252,7 +252,7 @@ func Link(chain Digest, webhookID string, digest []byte) Digest {
 }
 
 // Ended returns how many deliveries the receipt is about.
-func (r *Receipt) Ended() int64 { return r.Delivered + r.Parked + r.Cancelled }
+func (r Receipt) Ended() int64 { return r.Delivered + r.Parked + r.Cancelled }
 
 // Add returns the receipt with one more delivery, which has ended.
 func (r Receipt) Add(d *Delivery) Receipt {

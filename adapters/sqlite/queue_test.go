@@ -79,3 +79,12 @@ func (q queue) Attempts(ctx context.Context, id string) ([]webhooks.Attempt, err
 	_, attempts, _, err := q.Store.Delivery(ctx, id)
 	return attempts, err
 }
+
+// TestReplayStore runs the contract of a store of replays on a real file.
+func TestReplayStore(t *testing.T) {
+	t.Parallel()
+	webhookstest.ReplaySuite(t, func(t *testing.T) webhookstest.ReplaySubject {
+		t.Helper()
+		return queue{open(t, t.TempDir())}
+	})
+}

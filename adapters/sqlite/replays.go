@@ -357,7 +357,7 @@ func (s *Store) PlanParked(ctx context.Context) (position int64, parked map[stri
 		return 0, nil, fmt.Errorf("read a checkpoint: %w", err)
 	}
 	parked = make(map[string]int64)
-	err = each(ctx, s.read, "SELECT stream, version FROM parked WHERE projection = ?", []any{planName}, func(rows *sql.Rows) error {
+	err = each(ctx, s.read, "SELECT stream, version FROM parked WHERE projection = ?", []any{planName()}, func(rows *sql.Rows) error {
 		var stream string
 		var version int64
 		err := rows.Scan(&stream, &version)
@@ -367,7 +367,7 @@ func (s *Store) PlanParked(ctx context.Context) (position int64, parked map[stri
 	return position, parked, err
 }
 
-var planName = (*projections.Plan)(nil).Name()
+func planName() string { return (*projections.Plan)(nil).Name() }
 
 // RecentTook returns how long the last attempts of an endpoint took that were
 // accepted.
@@ -460,7 +460,7 @@ func stands(t *tx, before *webhooks.Replay, unless []webhooks.ParkedAt) error {
 		before.ID, string(before.State), string(before.Phase), before.Cursor.Position, before.Cursor.Name)
 	for i := 0; i < len(unless) && err == nil && there; i++ {
 		there, err = exists(t, "SELECT 1 FROM parked WHERE projection = ? AND stream = ? AND version = ?",
-			planName, unless[i].Stream, unless[i].Version)
+			planName(), unless[i].Stream, unless[i].Version)
 	}
 	if err == nil && !there {
 		err = fmt.Errorf("%s: %w", before.ID, webhooks.ErrReplayMoved)
@@ -474,7 +474,7 @@ func closeBackfill(t *tx, r *webhooks.Replay, how webhooks.Closing) error {
 		return nil
 	}
 	plan := int64(0)
-	err := t.query("SELECT position FROM checkpoints WHERE projection = ?", []any{planName}, func(v []driver.Value) error {
+	err := t.query("SELECT position FROM checkpoints WHERE projection = ?", []any{planName()}, func(v []driver.Value) error {
 		plan = v[0].(int64)
 		return nil
 	})

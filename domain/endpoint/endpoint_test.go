@@ -527,6 +527,23 @@ func TestDisableAndEnable(t *testing.T) {
 	given(t, registered).when(endpoint.Disable{Reason: broken}).thenFieldError("reason")
 }
 
+// TestStart: an endpoint begins in the past when it is registered, or enabled after
+// it was disabled.
+func TestStart(t *testing.T) {
+	t.Parallel()
+	disabled := endpoint.Disabled{Cause: endpoint.ByHand}
+	start := &endpoint.Start{From: 7, Rate: 5}
+	given(t, registered, disabled).when(endpoint.Enable{Start: start}).then(endpoint.Enabled{Start: start})
+	given(t, registered, disabled).when(endpoint.Enable{Start: &endpoint.Start{}}).then(endpoint.Enabled{Start: &endpoint.Start{}})
+	given(t, registered).when(endpoint.Enable{Start: start}).thenRefused(endpoint.AlreadyEnabled)
+	given(t).when(endpoint.Register{Account: registered.Account, Settings: registered.Settings, Start: start}).
+		then(endpoint.Registered{Account: registered.Account, Settings: registered.Settings, Start: start})
+	for field, bad := range map[string]endpoint.Start{"start": {From: -1}, "start_rate": {From: 1, Rate: endpoint.MaxRateLimit + 1}} {
+		given(t, registered, disabled).when(endpoint.Enable{Start: &bad}).thenFieldError(field)
+		given(t).when(endpoint.Register{Settings: registered.Settings, Start: &bad}).thenFieldError(field)
+	}
+}
+
 // TestHealth: an endpoint fails and recovers by turns, one that is enabled
 // begins anew, and while it is disabled nothing is said of how it is.
 func TestHealth(t *testing.T) {
