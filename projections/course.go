@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"verbatim/domain/endpoint"
@@ -78,15 +79,16 @@ func (c *Course) AsNow() { c.steps, c.now = c.steps[len(c.steps)-1:], -1 }
 // whatever version it is set to. A version that does not exist is an error, which
 // names those that do.
 func (c *Course) Speak(version int) error {
-	for i := range c.steps {
-		settings := &c.steps[i].row.Settings
+	steps := slices.Clone(c.steps)
+	for i := range steps {
+		settings := &steps[i].row.Settings
 		dialect, err := c.plan.dialects.FindVersion(settings.Dialect, version)
 		if err != nil {
 			return err
 		}
 		settings.Dialect = dialect.Name()
 	}
-	c.now = -1
+	c.steps, c.now = steps, -1
 	return nil
 }
 

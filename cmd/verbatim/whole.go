@@ -13,16 +13,16 @@ const wholeBytes = 256 << 10
 // whole writes the lines of a rebuild so that what is written ends with an event
 // whenever it ends, and says where to go on.
 type whole struct {
-	out     io.Writer
-	pending []byte // lines that are not written yet
-	next    int64  // the first position that is not done
-	safe    int64  // the first position of which nothing is written
-	shared  bool   // out is the terminal that progress is shown on
-	*progress
+	out      io.Writer
+	progress *progress
+	shared   bool   // out is a terminal, which progress may be shown on
+	pending  []byte // lines that are not written yet
+	next     int64  // the first position that is not done
+	safe     int64  // the first position of which nothing is written
 }
 
 func newWhole(sh *shell, first, last int64) *whole {
-	return &whole{out: sh.out, next: first, safe: first, shared: isTerminal(sh.out), progress: newProgress(sh.err, first, last)}
+	return &whole{out: sh.out, progress: newProgress(sh.err, first, last), shared: isTerminal(sh.out), next: first, safe: first}
 }
 
 // write takes what became of the event at a position.
@@ -40,7 +40,7 @@ func (o *whole) write(lines []byte, position int64) error {
 	} else {
 		o.pending = append(o.pending, lines...)
 	}
-	o.reach(position)
+	o.progress.reach(o.next)
 	return nil
 }
 
@@ -50,15 +50,17 @@ func (o *whole) flush() error {
 	return err
 }
 
-func (o *whole) put(lines []byte) error {
-	if len(lines) > 0 {
-		if o.shared {
-			o.hide()
-		}
-		if _, err := o.out.Write(lines); err != nil {
-			return fmt.Errorf("%w; what is written is whole up to position %d: cut off what is behind that and go on with --from %d",
-				err, o.safe-1, o.safe)
-		}
+func (o *whole) put(lines []byte) (err error) {
+	switch {
+	case len(lines) == 0:
+	case o.shared:
+		o.progress.aside(func() { _, err = o.out.Write(lines) })
+	default:
+		_, err = o.out.Write(lines)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; what is written is whole up to position %d: cut off what is behind that and go on with --from %d",
+			err, o.safe-1, o.safe)
 	}
 	o.safe = o.next
 	return nil
@@ -68,7 +70,7 @@ func (o *whole) put(lines []byte) error {
 // on if it was told to stop.
 func (o *whole) end(err error) error {
 	unwritten := o.flush()
-	o.hide()
+	o.progress.end()
 	if unwritten != nil {
 		return errors.Join(err, unwritten)
 	}
