@@ -137,6 +137,23 @@ func TestMetadata(t *testing.T) {
 	}
 }
 
+// TestActor: who acted is found as by decoding everything.
+func TestActor(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		`{"actor":"key:1"}`: "key:1", `{"command":"c\u0041","correlation":"","causation":"{\"actor\":1}","trace":"e","actor":"a"}`: "a",
+		`{"actor":"a","correlation":"b"}`: "a", `{"actor":"\u0041é"}`: "Aé", `{"actor": "a"}`: "a", `{"Actor":"a"}`: "a",
+		`{"actor":"a","actor":"b"}`: "b", `{"actor":"a","ACTOR":"b"}`: "b", `{"actor":"a","command":7}`: "a", `{"actor":7}`: "",
+		`{"actor":"a"`: "", `{"actor":"a"}}`: "", `{"actor":"a","more":{"actor":"b"}}`: "a", "{\"actor\":\"\xff\"}": "\ufffd",
+		`{"actor":null}`: "", `{"actor":"a",}`: "", `{}`: "", ``: "", `null`: "", `[]`: "",
+	} {
+		r := eventstore.Recorded{Metadata: []byte(in)}
+		if got := r.Actor(); got != want || got != r.DecodeMetadata().Actor {
+			t.Errorf("%s: got %q, want %q", in, got, want)
+		}
+	}
+}
+
 func TestTrace(t *testing.T) {
 	t.Parallel()
 	const trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sort"
 
 	"verbatim/domain/endpoint"
@@ -102,15 +103,16 @@ func (c *Course) Forget() { c.plan.origins = newOrigins(c.plan.log, c.plan.codec
 // whatever version it is set to. A version that does not exist is an error, which
 // names those that do.
 func (c *Course) Speak(version int) error {
-	for i := range c.steps {
-		settings := &c.steps[i].row.Settings
+	steps := slices.Clone(c.steps)
+	for i := range steps {
+		settings := &steps[i].row.Settings
 		dialect, err := c.plan.dialects.FindVersion(settings.Dialect, version)
 		if err != nil {
 			return err
 		}
 		settings.Dialect = dialect.Name()
 	}
-	c.now = -1
+	c.steps, c.now = steps, -1
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -115,5 +116,48 @@ func TestCourse(t *testing.T) {
 	}
 	if _, err := projections.NewCourse(t.Context(), g.log, g.codec, echoes, g.id().String()); !errors.Is(err, projections.ErrNoEndpoint) {
 		t.Errorf("an endpoint that is not there: %v", err)
+	}
+}
+
+// TestCourseInAnotherVersion tells an endpoint everything in one version of its
+// dialect, as if it had always been set to it.
+func TestCourseInAnotherVersion(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	ep, stream := g.stream("endpoint"), g.stream("conversation")
+	settings := endpoint.Settings{Dialect: "echo@1", Events: []string{"*"}}
+	later := settings
+	later.Dialect = "echo@2"
+	g.add(t, ep, registered(settings))
+	g.add(t, stream, created())
+	g.add(t, ep, endpoint.Updated{Settings: later})
+	g.add(t, stream, posted("1", jon, "hello"))
+	_, id := eventstore.SplitStream(ep)
+	c, err := projections.NewCourse(t.Context(), g.log, g.codec, echoes, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := func() (out []string) {
+		for _, d := range owed(t, g, c, func([]eventstore.Recorded) {}) {
+			out = append(out, d.Dialect+" "+d.WebhookID)
+		}
+		return out
+	}
+	before := said()
+	if len(before) != 2 || !strings.HasPrefix(before[0], "echo@1 ") || !strings.HasPrefix(before[1], "echo@2 ") {
+		t.Fatalf("it is owed %v", before)
+	}
+	if err := c.Speak(2); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{strings.Replace(before[0], "echo@1", "echo@2", 1), before[1]}
+	if diff := cmp.Diff(want, said()); diff != "" {
+		t.Errorf("in version 2 (-want +got):\n%s", diff)
+	}
+	if err := c.Speak(3); err == nil || !strings.Contains(err.Error(), "echo@1, echo@2") {
+		t.Errorf("in a version that does not exist: %v", err)
+	}
+	if diff := cmp.Diff(want, said()); diff != "" {
+		t.Errorf("after that (-want +got):\n%s", diff)
 	}
 }

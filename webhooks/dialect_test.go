@@ -46,6 +46,16 @@ func TestDialectsAreFoundByName(t *testing.T) {
 	if diff := cmp.Diff([]string{"x@10", "x@2", "x@9", "xy@11"}, ds.Names()); diff != "" {
 		t.Error(diff)
 	}
+	for _, ask := range []string{"x", "x@2", "x@3"} {
+		if d, err := ds.FindVersion(ask, 9); err != nil || d.Name() != "x@9" {
+			t.Errorf("version 9 of %s: got %v, %v", ask, d, err)
+		}
+	}
+	for ask, want := range map[string]string{"x@3": "one of x@2, x@9, x@10", "z": "one of x@10, x@2, x@9, xy@11"} {
+		if _, err := ds.FindVersion(ask, 3); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("version 3 of %s: %v, want %s", ask, err, want)
+		}
+	}
 	defer func() {
 		if recover() == nil {
 			t.Error("a name was used twice")

@@ -214,12 +214,14 @@ func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
 	case conversation.MessagePosted:
 		m := NewMessage(r, e)
 		m.Answered = h.answered(e.ReplyTo)
-		h.Messages = append(h.Messages, m)
 		h.held.messages += heapOfMessage(&m)
+		if known := h.author(&m.Author); known != nil {
+			m.Author = *known // what they point to is there once
+			h.held.messages -= heapOfPerson(known)
+		}
+		h.Messages = append(h.Messages, m)
 		if !e.Private && (e.Author.Role == domain.Agent || e.Author.Role == domain.Bot) {
-			author := e.Author // or the whole event would stay in memory
-			h.Agent = &author
-			h.held.agent = personSize // what it points to is the message's
+			h.attended(&m.Author)
 		}
 	case conversation.Assigned:
 		h.Agent = h.Conversation.Assignee
@@ -248,6 +250,30 @@ func (h *History) Apply(r *eventstore.Recorded, e conversation.Event) {
 	default:
 		panic("webhooks: an event outside the closed set")
 	}
+}
+
+// authorReach is how far back an author is looked for who wrote before: those who
+// talk to each other are two or three.
+const authorReach = 4
+
+// author returns somebody of whom one of the last messages says the same, or nil.
+func (h *History) author(p *domain.Person) *domain.Person {
+	for i := len(h.Messages) - 1; i >= max(0, len(h.Messages)-authorReach); i-- {
+		if known := &h.Messages[i].Author; known.Equal(*p) {
+			return known
+		}
+	}
+	return nil
+}
+
+// attended says that the author of the last message is who has the conversation.
+func (h *History) attended(p *domain.Person) {
+	if h.held.agent > 0 && h.Agent.Equal(*p) {
+		return
+	}
+	author := *p // or the whole event would stay in memory
+	h.Agent = &author
+	h.held.agent = personSize // what it points to is the message's
 }
 
 func (h *History) replace(id string, change func(Message) Message) {

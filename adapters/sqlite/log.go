@@ -198,8 +198,8 @@ func (s *Store) pages(ctx context.Context, after int64, of run) iter.Seq2[events
 	}
 }
 
-// readPage returns the events behind a place, and whether there may be more
-// than those.
+// readPage appends the events behind a place, at most so many, and says whether
+// there may be more than those.
 func readPage(page []eventstore.Recorded, after int64, limit int, of run) (_ []eventstore.Recorded, more bool, err error) {
 	if of.tail != nil {
 		if kept, more, ok := of.tail.after(page, after); ok {
@@ -211,13 +211,13 @@ func readPage(page []eventstore.Recorded, after int64, limit int, of run) (_ []e
 		return page, false, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	size, scan := 0, newEventScan()
+	size, full, scan := 0, len(page)+limit, newEventScan()
 	for rows.Next() {
 		if err := scan.row(rows); err != nil {
 			return page, false, err
 		}
 		page = append(page, scan.event)
-		if size += len(scan.event.Data) + len(scan.event.Metadata); size >= pageBytes || len(page) == limit {
+		if size += len(scan.event.Data) + len(scan.event.Metadata); size >= pageBytes || len(page) == full {
 			return page, true, nil
 		}
 	}

@@ -144,7 +144,8 @@ func (*Dialect) AppendBody(dst []byte, p *webhooks.PublicEvent) ([]byte, error) 
 const usualSize = 4 << 10
 
 func appendConversationEvent(dst []byte, p *webhooks.PublicEvent, event conversation.Event) ([]byte, error) {
-	s := newScene(p.History)
+	on := newScene(p.History)
+	s := &on
 	switch e := event.(type) {
 	case conversation.Created:
 		dst = appendEvent(appendConversation(open(dst), s, p.History.LastPublic()), p.Name)

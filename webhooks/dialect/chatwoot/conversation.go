@@ -20,8 +20,8 @@ type scene struct {
 	given    domain.Attributes // under attributes.chatwoot
 	open     domain.Attributes
 	customer party
-	assignee *party // agent, if there is one
-	agent    party
+	assigned bool
+	assignee party // if assigned
 	inbox    contactInbox
 	room     room
 }
@@ -35,17 +35,16 @@ type room struct {
 
 const webWidget = "Channel::WebWidget"
 
-func newScene(h *webhooks.History) *scene {
+func newScene(h *webhooks.History) scene {
 	c := &h.Conversation
-	s := &scene{
+	s := scene{
 		h: h, c: c,
 		given:    objectIn(c.Attributes, format),
 		open:     webhooks.OpenAttributes(c.Attributes),
 		customer: newParty(&c.Customer),
 	}
 	if c.Assignee != nil {
-		s.agent = newParty(c.Assignee)
-		s.assignee = &s.agent
+		s.assigned, s.assignee = true, newParty(c.Assignee)
 	}
 	s.inbox = newContactInbox(c.Account.ID, c.Inbox.ID, c.Customer.ID, givenContactInbox(s.given, s.customer.given))
 	s.room = room{
@@ -166,19 +165,27 @@ func appendConversation(dst []byte, s *scene, m *webhooks.Message) []byte {
 	return appendNumbered(dst, c.Account.Number, c.Account.Name)
 }
 
+// inCharge returns the assignee, or nil if there is none.
+func (s *scene) inCharge() *party {
+	if !s.assigned {
+		return nil
+	}
+	return &s.assignee
+}
+
 func appendMeta(dst []byte, s *scene) []byte {
 	dst = append(dst, `{"sender":`...)
 	dst = appendInnerContact(dst, &s.customer)
 	switch {
-	case s.assignee == nil:
+	case !s.assigned:
 		dst = append(dst, `,"assignee":null,"assignee_type":null`...)
 	case s.assignee.isBot():
 		dst = append(dst, `,"assignee":`...)
-		dst = appendAgent(dst, s.assignee)
+		dst = appendAgent(dst, &s.assignee)
 		dst = append(dst, `,"assignee_type":"AgentBot"`...)
 	default:
 		dst = append(dst, `,"assignee":`...)
-		dst = appendAgent(dst, s.assignee)
+		dst = appendAgent(dst, &s.assignee)
 		dst = append(dst, `,"assignee_type":"User"`...)
 	}
 	dst = append(dst, `,"team":`...)
@@ -465,6 +472,7 @@ func appendSnapshot(dst []byte, snapshot json.RawMessage) []byte {
 		return append(dst, "null"...)
 	}
 	h := current.History()
-	dst = appendConversation(append(dst, '{'), newScene(h), h.LastPublic())
+	s := newScene(h)
+	dst = appendConversation(append(dst, '{'), &s, h.LastPublic())
 	return append(dst, '}')
 }

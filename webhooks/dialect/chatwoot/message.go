@@ -148,7 +148,7 @@ func appendInnerMessage(dst []byte, r *room, s *scene, m *webhooks.Message) []by
 	dst = append(dst, `,"sentiment":{}`...)
 	if s != nil {
 		dst = append(dst, `,"conversation":{"assignee_id":`...)
-		dst = appendAssigneeID(dst, s.assignee)
+		dst = appendAssigneeID(dst, s.inCharge())
 		dst = append(dst, `,"unread_count":`...)
 		dst = strconv.AppendInt(dst, unread(&s.h.Attention), 10)
 		dst = append(dst, `,"last_activity_at":`...)

@@ -43,7 +43,8 @@ func or(number int64, id string) int64 {
 // hashed returns 31 bits of a hash of the id, never 0: what columns of integers
 // hold everywhere.
 func hashed(id string) int64 {
-	sum := sha256.Sum256([]byte(id))
+	var stack [2 * domain.MaxIDLength]byte
+	sum := sha256.Sum256(append(stack[:0], id...))
 	return max(1, int64(binary.BigEndian.Uint32(sum[:])>>1))
 }
 
