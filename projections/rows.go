@@ -103,6 +103,11 @@ type Page struct {
 // was made from what is no longer so, and none of it was committed.
 var ErrLostCheckpoint = errors.New("the checkpoint was moved by somebody else")
 
+// ErrVoid says that rows of the page were rewritten since they were read, because
+// a person was erased. It comes with ErrLostCheckpoint: the events are projected
+// once more, and nothing is wrong.
+var ErrVoid = errors.New("rows of the page were rewritten meanwhile")
+
 // Store keeps rows and checkpoints.
 type Store interface {
 	// Checkpoints returns how far each projection has got; one that is not in
@@ -116,8 +121,8 @@ type Store interface {
 	// person was erased: what was remembered before of those rows is void.
 	Erasures() int64
 	// CommitPage commits p in one transaction. It returns ErrLostCheckpoint if
-	// a checkpoint is not where the page says it was, or if a row of it is one
-	// that was rewritten since p.Seen.
+	// a checkpoint is not where the page says it was, and ErrVoid
+	// with it if a row of it is one that was rewritten since p.Seen.
 	CommitPage(ctx context.Context, p *Page) error
 	// InboxRow returns the row of a conversation, and whether there is one.
 	InboxRow(ctx context.Context, conversationID string) (InboxRow, bool, error)

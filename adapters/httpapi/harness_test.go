@@ -151,7 +151,9 @@ func (h *house) project() (stop func()) {
 	var done sync.WaitGroup
 	done.Go(func() {
 		for {
-			if err := h.group.CatchUp(ctx); err != nil && ctx.Err() == nil {
+			if err := h.group.CatchUp(ctx); errors.Is(err, projections.ErrVoid) {
+				continue
+			} else if err != nil && ctx.Err() == nil {
 				h.t.Error(err)
 			}
 			select {

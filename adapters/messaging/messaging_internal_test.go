@@ -296,7 +296,7 @@ func TestBusyLogKeepsItsOrder(t *testing.T) {
 // large ones that are read straight.
 func TestAFailedPageComesAgain(t *testing.T) {
 	t.Parallel()
-	for _, fault := range []error{errInjected, projections.ErrLostCheckpoint} {
+	for _, fault := range []error{errInjected, projections.ErrLostCheckpoint, errors.Join(projections.ErrVoid, projections.ErrLostCheckpoint)} {
 		for _, size := range []int{1, busyPage + 1, 3 * projections.PageSize / 4} {
 			t.Run(fmt.Sprint(fault, " of ", size), func(t *testing.T) {
 				t.Parallel()
