@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/google/uuid"
 )
 
 // DeletedName is what a person is called whose data was erased, wherever
@@ -18,7 +20,8 @@ const ErasedValue = "erased"
 // A Removal takes one person out of facts. What is left can be read and shown as
 // before, and does not change when the same person is taken out again.
 type Removal struct {
-	// ID is the id under which the person stays: a UUID that tells nothing.
+	// ID is the id under which the person stays, a UUID that tells nothing, unless
+	// they go by another UUID.
 	ID string
 	// Is reports whether an id is one of the person's, ID among them.
 	Is func(id string) bool
@@ -31,12 +34,21 @@ func (r *Removal) Person(p Person) (left Person, changed bool) {
 	if !r.Is(p.ID) {
 		return p, false
 	}
-	left = Person{ID: r.ID, Role: p.Role, Number: p.Number, IsBot: p.IsBot, Attributes: GivenNumbers(p.Attributes)}
+	left = Person{ID: r.LeftID(p.ID), Role: p.Role, Number: p.Number, IsBot: p.IsBot, Attributes: GivenNumbers(p.Attributes)}
 	if p.Equal(left) {
 		return p, false // a name for somebody who never had one would say more than there was
 	}
 	left.Name = DeletedName
 	return left, !p.Equal(left)
+}
+
+// LeftID returns what is left of an id of the person's.
+func (r *Removal) LeftID(id string) string {
+	const usual = 36 // characters of the one spelling that is ours
+	if len(id) == usual && uuid.Validate(id) == nil {
+		return id
+	}
+	return r.ID
 }
 
 // Optional is Person for somebody who need not be named.

@@ -32,14 +32,16 @@ const defaultContentType = conversation.DefaultContentType
 func isUUID(id string) bool { return webhooks.AsUUID(id) == id }
 
 // removalOf returns the removal of a person who stays under a UUID: theirs are
-// all ids that formats write as that UUID, as the stream of their contact does.
-func removalOf(id string) *domain.Removal {
+// all ids that formats write as that UUID, and the id of their contact.
+func removalOf(id, contactID string) *domain.Removal {
 	return &domain.Removal{ID: id, Is: func(other string) bool {
-		return other == id || other != "" && len(other) <= domain.MaxIDLength*maxRune && webhooks.AsUUID(other) == id
+		if other == "" {
+			return false // nobody
+		}
+		as := webhooks.AsUUID(other)
+		return as == id || as == contactID
 	}}
 }
-
-const maxRune = 4 // bytes of a character
 
 // An Eraser takes people out of the log for good. What it is asked for is on
 // record before it begins, so that it goes on where it was after a crash; what
@@ -419,7 +421,7 @@ func newFinder(ctx context.Context, log eventstore.Store, codec *eventstore.Code
 			return nil, &poisonError{err}
 		}
 		if created, ok := event.(contact.Created); ok && r.Remains == nil {
-			f.names = [][]byte{[]byte(created.Profile.ID), []byte(e.PersonID)}
+			f.names = [][]byte{[]byte(created.Profile.ID), []byte(e.PersonID), []byte(e.ContactID)}
 		}
 		break
 	}

@@ -46,7 +46,7 @@ type ErasureCounts struct {
 }
 
 // Removal returns what takes the person out of facts.
-func (e *Erasure) Removal() *domain.Removal { return removalOf(e.PersonID) }
+func (e *Erasure) Removal() *domain.Removal { return removalOf(e.PersonID, e.ContactID) }
 
 // Left is what is left of an event.
 type Left struct {

@@ -130,6 +130,11 @@ type Hold struct {
 	Open   bool // Until is not known yet
 }
 
+// ErrVoid says that rows of the page were rewritten since they were read, because
+// a person was erased. It comes with ErrLostCheckpoint: the events are projected
+// once more, and nothing is wrong.
+var ErrVoid = errors.New("rows of the page were rewritten meanwhile")
+
 // Store keeps rows and checkpoints.
 type Store interface {
 	// Checkpoints returns how far each projection has got; one that is not in
@@ -145,10 +150,10 @@ type Store interface {
 	// Holds returns all backfills there have been, in no order.
 	Holds(ctx context.Context) ([]Hold, error)
 	// CommitPage commits p in one transaction. It returns ErrLostCheckpoint if
-	// a checkpoint is not where the page says it was, or if a row of it is one
-	// that was rewritten since p.Seen, and ErrOvertaken if a backfill is not as
-	// the page says in Held. A backfill that begins ends other work on its
-	// endpoint.
+	// a checkpoint is not where the page says it was, and ErrVoid with it if a
+	// row of it is one that was rewritten since p.Seen; ErrOvertaken if a backfill
+	// is not as the page says in Held. A backfill that begins ends other work on
+	// its endpoint.
 	CommitPage(ctx context.Context, p *Page) error
 	// InboxRow returns the row of a conversation, and whether there is one.
 	InboxRow(ctx context.Context, conversationID string) (InboxRow, bool, error)

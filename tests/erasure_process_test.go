@@ -107,7 +107,7 @@ func TestEraseCommand(t *testing.T) {
 			t.Errorf("rebuilt in %s: %s", d.Name(), out)
 		}
 	}
-	if out := run(t, "erase", "-database", database, "--contact", jonsID); !strings.Contains(out, "0 events in 0 conversations") {
+	if out := run(t, "erase", "-database", database, "--contact", jonsID); !strings.Contains(out, "0 events of 0 conversations") {
 		t.Errorf("erased again: %s", out)
 	}
 	told := run(t, "export", "-database", database, "-")
@@ -123,7 +123,7 @@ func TestEraseCommand(t *testing.T) {
 	if s.stop() != 0 {
 		t.Error(s.errs)
 	}
-	if out := run(t, "erase", "-database", database, "--contact", jonsID, "--by", "Officer"); !strings.Contains(out, "2 events in 1 conversations") {
+	if out := run(t, "erase", "-database", database, "--contact", jonsID, "--by", "Officer"); !strings.Contains(out, "2 events of 1 conversation ") {
 		t.Errorf("erased the second time: %s", out)
 	}
 	if left := copies(t, folder, theirs); len(left) > 0 {

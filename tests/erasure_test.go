@@ -25,6 +25,7 @@ import (
 	"verbatim/projections"
 	"verbatim/webhooks"
 	"verbatim/webhooks/dialect"
+	"verbatim/webhooks/webhookstest"
 )
 
 // erasable is a log with a person in it who is to go, and others who stay.
@@ -451,6 +452,48 @@ func (e *erasable) checkBodies(t *testing.T) {
 	}
 	if len(amy) != len(e.endings) {
 		t.Errorf("bodies of %v", amy)
+	}
+}
+
+// TestErasureOfSomebodyMovedIn: a log that was moved in may have a contact in a
+// stream that is not named after them.
+func TestErasureOfSomebodyMovedIn(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	e := &erasable{rig: openRigIn(t, dir, dialect.All()), dir: dir}
+	facts := webhookstest.Facts(t, longFixture)
+	_, err := e.store.Import(t.Context(), func(yield func(eventstore.Recorded, error) bool) {
+		for _, f := range facts {
+			if !yield(*f.Recorded, nil) {
+				return
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	created, ok := facts[0].Event.(contact.Created)
+	_, stream := eventstore.SplitStream(facts[0].Stream)
+	if !ok || created.Profile.ID == stream || created.Profile.Name == "" {
+		t.Fatalf("the fixture begins with %+v", facts[0].Event)
+	}
+	before := e.log(t)
+	_, _, err = e.store.AddErasure(t.Context(), projections.Erasure{
+		ID: "ers_1", Account: facts[0].Account, ContactID: stream, PersonID: webhooks.AsUUID(created.Profile.ID),
+		By: domain.Person{ID: "dpo"}, State: projections.ErasureRunning, CreatedAt: time.Now(),
+	})
+	if err == nil {
+		err = steps(t, e.eraser(e.store))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.checkErased(t, before)
+	if left := copies(t, dir, created.Profile.Name); len(left) > 0 {
+		t.Errorf("left are %v", left)
+	}
+	if len(copies(t, dir, created.Profile.ID)) == 0 {
+		t.Error("a UUID is gone")
 	}
 }
 

@@ -87,8 +87,14 @@ func (s *Server) eraseContact(ctx context.Context, in *eraseInput) (*erasureStar
 	if err != nil {
 		return nil, err
 	}
+	// A log that was moved in may have a contact in a stream that is not named
+	// after them.
+	state, _, err := s.cfg.Contacts.State(ctx, c.account, id)
+	if err != nil {
+		return nil, err
+	}
 	e := projections.Erasure{
-		ID: "ers_" + strings.ReplaceAll(newID(), "-", ""), Account: c.account, ContactID: id, PersonID: webhooks.AsUUID(in.ID),
+		ID: "ers_" + strings.ReplaceAll(newID(), "-", ""), Account: c.account, ContactID: id, PersonID: webhooks.AsUUID(state.Profile.ID),
 		By: byOr(b.By, c), Metadata: c.meta, State: projections.ErasureRunning, CreatedAt: s.now(),
 	}
 	e.By, _ = e.Removal().Person(e.By) // what is erased must not come back with who asked

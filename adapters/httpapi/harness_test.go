@@ -177,7 +177,7 @@ func (h *house) project() (stop func()) {
 			h.projecting.Lock()
 			err := h.group.CatchUp(ctx)
 			h.projecting.Unlock()
-			if errors.Is(err, projections.ErrOvertaken) || errors.Is(err, projections.ErrLostCheckpoint) {
+			if errors.Is(err, projections.ErrOvertaken) || errors.Is(err, projections.ErrVoid) {
 				continue // a backfill or an erasure came between
 			} else if err != nil && ctx.Err() == nil {
 				h.t.Error(err)

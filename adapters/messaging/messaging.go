@@ -241,6 +241,10 @@ func (w *waiter) HandleError(_ watermillLogger, noMessage bool, err error) time.
 		w.sub.slog.Debug("a page was dropped: a backfill has gone over to live events", "error", err)
 		return 0
 	}
+	if errors.Is(err, projections.ErrVoid) {
+		w.sub.slog.Debug("a page is projected again, for a person was erased meanwhile")
+		return 0
+	}
 	if err != nil {
 		w.sub.slog.Error("a page could not be projected; it is tried again", "error", err)
 		pause(w.ctx, w.sub.pause)

@@ -339,7 +339,9 @@ func TestBetweenPages(t *testing.T) {
 // large ones that are read straight.
 func TestAFailedPageComesAgain(t *testing.T) {
 	t.Parallel()
-	for _, fault := range []error{errInjected, projections.ErrLostCheckpoint, projections.ErrOvertaken} {
+	for _, fault := range []error{
+		errInjected, projections.ErrLostCheckpoint, projections.ErrOvertaken, errors.Join(projections.ErrVoid, projections.ErrLostCheckpoint),
+	} {
 		for _, size := range []int{1, busyPage + 1, 3 * projections.PageSize / 4} {
 			t.Run(fmt.Sprint(fault, " of ", size), func(t *testing.T) {
 				t.Parallel()

@@ -354,7 +354,7 @@ func cleanInbox(t *tx, id string, who *domain.Removal) error {
 func cleanTyping(t *tx, id string, who *domain.Removal) error {
 	var theirs []string
 	err := t.query("SELECT author FROM typing WHERE conversation = ?", []any{id}, func(v []driver.Value) error {
-		if author := v[0].(string); author != who.ID && who.Is(author) {
+		if author := v[0].(string); who.Is(author) && who.LeftID(author) != author {
 			theirs = append(theirs, author)
 		}
 		return nil

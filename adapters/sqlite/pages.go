@@ -75,7 +75,7 @@ func (s *Store) CommitPage(ctx context.Context, p *projections.Page) error {
 	}
 	return s.write1(ctx, func(t *tx) error {
 		if s.writer.voids.any(p) {
-			return fmt.Errorf("rows of the page were made before a person was erased: %w", projections.ErrLostCheckpoint)
+			return errors.Join(projections.ErrVoid, projections.ErrLostCheckpoint)
 		}
 		for _, c := range p.Checkpoints {
 			if err := moveCheckpoint(t, c); err != nil {

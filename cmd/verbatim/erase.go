@@ -130,7 +130,16 @@ func (sh *shell) printErasure(raw json.RawMessage, e *erasureView, what string) 
 		_, err := fmt.Fprintln(sh.out, string(raw))
 		return err
 	}
-	_, err := fmt.Fprintf(sh.out, "%d events in %d conversations and the contact %s %s\n%d snapshots, %d deliveries of them on record\n",
-		e.Events, e.Conversations, e.Contact, what, e.Snapshots, e.Deliveries)
+	_, err := fmt.Fprintf(sh.out, "%s of %s and of the contact %s %s; %s thrown away, %s on record\n",
+		many(e.Events, "event", "events"), many(e.Conversations, "conversation", "conversations"), e.Contact, what,
+		many(e.Snapshots, "snapshot", "snapshots"), many(e.Deliveries, "delivery", "deliveries"))
 	return err
+}
+
+// many returns a number of something.
+func many(n int64, one, more string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return fmt.Sprint(n, " ", more)
 }
