@@ -315,3 +315,51 @@ func TestEnabledElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// TestBackfillsAndCrashes kills the server again and again just after a step of a
+// backfill is committed, before anybody is told. What came first of each event came
+// in order, and nothing is missing.
+func TestBackfillsAndCrashes(t *testing.T) {
+	t.Parallel()
+	const events = 1200
+	folder := filepath.Join(t.TempDir(), "data")
+	conversations := importHistory(t, folder, events, 12)
+	receiver := newPastReceiver(t, false)
+	s := startServer(t, folder)
+	key := s.key
+	var ep struct{ ID, Backfill string }
+	s.call(http.MethodPost, "/v1/endpoints", key, `{"url":"`+receiver.url+`","dialect":"verbatim@1","history":"none",
+		"events":["conversation.*"],"start":"beginning","start_rate":400}`, &ep)
+	s.kill()
+	for round := range 5 {
+		crash := startProcess(t, frail(t), folder, []string{fmt.Sprint("VERBATIM_FAIL_AT=after-replay:", 1+round%3)})
+		select {
+		case <-crash.done:
+		case <-time.After(patience):
+			t.Fatalf("round %d: it was not killed\n%s", round, crash.errs)
+		}
+	}
+	s = startServer(t, folder)
+	for _, id := range conversations {
+		s.call(http.MethodPost, "/v1/conversations/"+id+"/messages", key, `{"text":"hello"}`, nil)
+	}
+	total := events + len(conversations)
+	receiver.mu.Lock()
+	all := await(receiver.changed, func() bool { return len(receiver.seen) == total })
+	first, last := make(map[string]bool), make(map[string]int64)
+	for _, h := range receiver.came {
+		if !first[h.id] && h.version != last[h.conversation]+1 {
+			t.Errorf("version %d of %s came behind %d", h.version, h.conversation, last[h.conversation])
+		}
+		if !first[h.id] {
+			first[h.id], last[h.conversation] = true, h.version
+		}
+	}
+	receiver.mu.Unlock()
+	if !all {
+		t.Errorf("%d of %d events came", len(first), total)
+	}
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit %d: %s", code, s.errs)
+	}
+}

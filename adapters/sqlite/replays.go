@@ -352,7 +352,7 @@ func (s *Store) DeliveriesAt(ctx context.Context, endpointID string, positions [
 // see webhooks.ReplayStore.
 func (s *Store) PlanParked(ctx context.Context) (position int64, parked map[string]int64, err error) {
 	// First: what is parked then is parked at that position or behind it.
-	err = s.read.QueryRowContext(ctx, "SELECT position FROM checkpoints WHERE projection = ?", planName).Scan(&position)
+	err = s.read.QueryRowContext(ctx, "SELECT position FROM checkpoints WHERE projection = ?", planName()).Scan(&position)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return 0, nil, fmt.Errorf("read a checkpoint: %w", err)
 	}

@@ -170,6 +170,40 @@ func TestBackfillsBeginAndEnd(t *testing.T) {
 	}
 }
 
+// What the plan has parked is told with how far it has got, and a step that leaves
+// a stream out relies on it.
+func TestPlanParked(t *testing.T) {
+	t.Parallel()
+	s := open(t, t.TempDir())
+	if at, parked, err := s.PlanParked(t.Context()); at != 0 || len(parked) != 0 || err != nil {
+		t.Errorf("at first: %d %v, %v", at, parked, err)
+	}
+	commitPage(t, s, projections.Page{
+		Checkpoints: []projections.Checkpoint{{Projection: "webhooks", To: 20}, {Projection: "inbox", To: 7}},
+		Parked: []projections.Parked{
+			{Projection: "webhooks", Stream: "conversation-1", Position: 12, Version: 3, At: noon()},
+			{Projection: "inbox", Stream: "conversation-2", Position: 5, Version: 2, At: noon()},
+		},
+		Rows: projections.Rows{Backfills: []webhooks.Replay{backfill("rpl_1", "ep")}},
+	})
+	at, parked, err := s.PlanParked(t.Context())
+	if err != nil || at != 20 || len(parked) != 1 || parked["conversation-1"] != 3 {
+		t.Errorf("got %d %v, %v", at, parked, err)
+	}
+	r, _, err := s.Replay(t.Context(), "rpl_1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := webhooks.ReplayStep{Unless: []webhooks.ParkedAt{{Stream: "conversation-1", Version: 2}}, After: r}
+	if _, _, err := s.StepReplay(t.Context(), r, step, noon()); !errors.Is(err, webhooks.ErrReplayMoved) {
+		t.Errorf("parked at another version: %v", err)
+	}
+	step.Unless[0].Version = 3
+	if _, _, err := s.StepReplay(t.Context(), r, step, noon()); err != nil {
+		t.Errorf("parked there: %v", err)
+	}
+}
+
 // A time is a position, also where times run backwards.
 func TestFirstAt(t *testing.T) {
 	t.Parallel()

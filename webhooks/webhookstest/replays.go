@@ -308,13 +308,13 @@ func testReplayEnded(t *testing.T, s ReplaySubject) {
 	stepReplay(t, s, other, webhooks.ReplayStep{Fresh: []webhooks.Delivery{delivered(t, s, planned1(t, s))}, After: other})
 	ended := func(after webhooks.Mark, limit int) []webhooks.Mark {
 		t.Helper()
-		ds, err := s.ReplayEnded(t.Context(), "rpl_1", after, limit)
+		found, err := s.ReplayEnded(t.Context(), "rpl_1", after, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var marks []webhooks.Mark
-		for i := range ds {
-			marks = append(marks, webhooks.MarkOf(&ds[i]))
+		for i := range found {
+			marks = append(marks, webhooks.MarkOf(&found[i]))
 		}
 		return marks
 	}
