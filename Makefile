@@ -6,7 +6,7 @@ BENCHTIME ?= 1s
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: suites crash sim neighbour guard bench-delivery help build run demo test race lint fuzz bench golden update generate verify check
+.PHONY: suites crash sim neighbour guard bench-delivery bench-rebuild help build run demo test race lint fuzz bench golden update generate verify check
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ guard: ## Show where webhooks may not go.
 
 bench-delivery: ## Measure deliveries, some minutes; DELIVERY_EVENTS=1000000 is the whole of it.
 	@go test ./tests -run '^$$' -bench '^BenchmarkDelivery' -benchtime 1x -timeout 2h
+
+bench-rebuild: ## Measure rebuilds, some minutes; REBUILD_EVENTS=1000000 is the whole of it.
+	@go test ./tests -run '^$$' -bench '^BenchmarkRebuild' -benchtime 1x -timeout 2h
 
 bench: ## Run the benchmarks that match BENCH (.), for BENCHTIME (1s) each.
 	@set -- $$(.ci/folders '^func Benchmark'); \

@@ -313,11 +313,11 @@ func (q *quick) name() ([]byte, bool) {
 	}
 	start := q.at
 	for i := start; i < len(q.data); i++ {
-		switch c := q.data[i]; {
-		case c == '"':
+		switch q.data[i] {
+		case '"':
 			q.at = i + 1
 			return q.data[start:i], q.next(':')
-		case c == '\\':
+		case '\\':
 			return nil, false
 		}
 	}
@@ -484,7 +484,7 @@ func (q *quick) skipMembers(depth int) bool {
 		return true
 	}
 	for {
-		if object && !(q.skipText() && q.next(':')) || !q.skip(depth+1) {
+		if object && (!q.skipText() || !q.next(':')) || !q.skip(depth+1) {
 			return false
 		}
 		if !q.next(',') {

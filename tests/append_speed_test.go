@@ -92,7 +92,7 @@ func openBare(tb testing.TB) *bareDB {
 			tb.Fatal(err)
 		}
 	}
-	stmt, err := db.PrepareContext(tb.Context(), "INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?,?)")
+	stmt, err := db.PrepareContext(tb.Context(), "INSERT INTO events VALUES (?,?,?,?,?,?,?,?,?,?,?,?,NULL,NULL)")
 	if err != nil {
 		tb.Fatal(err)
 	}

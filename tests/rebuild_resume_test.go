@@ -36,8 +36,10 @@ func TestRebuildGoesOn(t *testing.T) {
 	_, about := eventstore.SplitStream(streams[1])
 	head := int64(len(l.rows))
 	for _, what := range [][]string{
-		{"--dialect", "verbatim"}, {"--dialect", "chatwoot", "--workers", "3"},
-		{"--dialect", "verbatim", "--conversation", about}, {"--endpoint", id},
+		{"--dialect", "verbatim"},
+		{"--dialect", "chatwoot", "--workers", "3"},
+		{"--dialect", "verbatim", "--conversation", about},
+		{"--endpoint", id},
 	} {
 		whole := l.rebuild(what...)
 		if whole.code != 0 || whole.out == "" || whole.errors != "" {

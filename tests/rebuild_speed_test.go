@@ -1,7 +1,6 @@
 package tests_test
 
 import (
-	"context"
 	"database/sql"
 	bigendian "encoding/binary"
 	"fmt"
@@ -175,41 +174,7 @@ func (l spokenLog) selectBare(b *testing.B) pass {
 	}
 	defer db.Close()
 	start, used := time.Now(), cpuTime(b)
-	rows, err := db.QueryContext(context.Background(), sqlite.SelectLog, 0, -1)
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer rows.Close()
-	columns, err := rows.Columns()
-	if err != nil {
-		b.Fatal(err)
-	}
-	row, raw := make([]any, len(columns)), make([]sql.RawBytes, len(columns))
-	var position, version, schema, at int64
-	for i, c := range columns {
-		switch c {
-		case "position":
-			row[i] = &position
-		case "version":
-			row[i] = &version
-		case "schema":
-			row[i] = &schema
-		case "time":
-			row[i] = &at
-		default:
-			row[i] = &raw[i]
-		}
-	}
-	n := 0
-	for rows.Next() {
-		if err := rows.Scan(row...); err != nil {
-			b.Fatal(err)
-		}
-		n++
-	}
-	if err := rows.Err(); err != nil || n != l.events {
-		b.Fatal(n, err)
-	}
+	bareSelect(b, db, l.events)
 	return pass{took: time.Since(start), cpu: cpuTime(b) - used}
 }
 

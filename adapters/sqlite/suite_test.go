@@ -56,7 +56,7 @@ func TestPages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer beside.Close()                                //nolint:errcheck // nothing was written
+	defer beside.Close()
 	for _, s := range []*sqlite.Store{served, beside} { // the end of the log is in memory for the one, and not for the other
 		for _, stream := range append(streams, "") {
 			one := s.ReadLog(t.Context(), 0)

@@ -292,10 +292,11 @@ func (r *rebuilding) read(ctx context.Context) {
 
 // nextPage reads a page of the selected events.
 func (r *rebuilding) nextPage(ctx context.Context) *page {
-	p, stream, more := r.room(), "", false
+	p, stream := r.room(), ""
 	if r.conversation != "" {
 		stream = eventstore.StreamName("conversation", r.conversation)
 	}
+	var more bool
 	p.events, more, p.err = r.log.ReadPage(ctx, p.events, stream, r.behind)
 	if n := len(p.events); n > 0 {
 		if r.behind = p.events[n-1].Position; stream != "" {
