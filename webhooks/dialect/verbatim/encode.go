@@ -475,7 +475,15 @@ func (o *object) endpointFact(e endpoint.Event) {
 		o.number("attempts", int64(e.Attempts))
 		o.text("reason", e.Reason)
 		o.outcome(e.Outcome)
-	case endpoint.Enabled, endpoint.Deleted:
+	case endpoint.Enabled:
+		if e.Start != nil {
+			o.key("start")
+			in := begin(o.dst)
+			in.someNumber("from", e.Start.From)
+			in.someNumber("rate", int64(e.Start.Rate))
+			o.dst = in.end()
+		}
+	case endpoint.Deleted:
 	case endpoint.Registered, endpoint.Updated, endpoint.SecretRotated:
 		// There is no word for them.
 	default:
