@@ -85,6 +85,18 @@ func (c *Course) take(f webhooks.Fact, e endpoint.Event) {
 // Endpoint returns the endpoint as far as it is known.
 func (c *Course) Endpoint() EndpointRow { return c.steps[len(c.steps)-1].row }
 
+// Begin returns the position of the first event that the endpoint is sent: the one
+// behind its registration, or where it ever began before that.
+func (c *Course) Begin() int64 {
+	begin := c.steps[0].row.Number + 1
+	for i := range c.steps {
+		if start := c.steps[i].row.Start; start != nil {
+			begin = min(begin, start.From)
+		}
+	}
+	return begin
+}
+
 // isNews reports whether f changes what the endpoint is owed and was not there
 // when the course was made.
 func (c *Course) isNews(f webhooks.Fact) bool {

@@ -141,8 +141,8 @@ func (e *FeedError) Unwrap() error { return e.Err }
 // within the limits of a look. A *FeedError comes only before the first item.
 func (f *Feed) Read(ctx context.Context, after webhooks.Mark, limit int) (FeedPage, error) {
 	page := FeedPage{Next: after}
-	if begin := f.Endpoint().Number; after.Position <= begin {
-		page.Next = webhooks.Mark{Position: begin + 1} // it is told nothing of its own registration
+	if begin := f.course.Begin(); after.Position < begin {
+		page.Next = webhooks.Mark{Position: begin}
 	}
 	until := f.clock().Add(FeedTime)
 	look, size := 0, 0

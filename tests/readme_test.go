@@ -15,7 +15,7 @@ import (
 )
 
 // volatile is what of an output follows from when and where it was made.
-var volatile = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?:msg|dlv|job)_[0-9a-f]{32}|\b\d{13}\b|"randomName": ?"[^"]*"|\d{4}-\d\d-\d\dT[\d:.]+Z`)
+var volatile = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|(?:msg|dlv|job|rpl)_[0-9a-f]{32}|\b[0-9a-f]{64}\b|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d|\b\d{13}\b|"randomName": ?"[^"]*"|\d{4}-\d\d-\d\dT[\d:.]+Z`)
 
 // TestQuickStart runs the quick start of the README line by line and compares
 // what it prints with what the README says it does.
@@ -31,6 +31,12 @@ func TestQuickStart(t *testing.T) {
 func TestDeliveriesOfTheReadme(t *testing.T) {
 	t.Parallel()
 	runSection(t, "Deliveries", 3)
+}
+
+// TestReplayOfTheReadme does so with its section on the past.
+func TestReplayOfTheReadme(t *testing.T) {
+	t.Parallel()
+	runSection(t, "Replay with proof", 4)
 }
 
 // runSection runs the commands of a section of the README, looks for what it says
@@ -53,7 +59,7 @@ func runSection(t *testing.T, name string, blocksOfCommands int) string {
 	api, receiver, folder := freeAddr(t), freeAddr(t), t.TempDir()
 	script := strings.NewReplacer("127.0.0.1:8080", api, "127.0.0.1:9000", receiver, "received.txt", folder+"/received.txt",
 		"./examples/receiver -", "./examples/receiver -addr "+receiver+" -",
-		"bin/receiver -", folder+"/receiver -addr "+receiver+" -", "bin/", folder+"/",
+		"bin/receiver ", folder+"/receiver -addr "+receiver+" ", "bin/", folder+"/",
 	).Replace(strings.Join(commands, "\n"))
 	cmd := exec.CommandContext(ctx, "bash", "-c", "set -e\n"+script)
 	cmd.Dir = ".."

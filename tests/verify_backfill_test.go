@@ -33,6 +33,7 @@ func TestVerifyKnowsWhatABackfillOwes(t *testing.T) {
 	if n := v.identical(t); n != 2*provenMessages || len(v.Deliveries.Endpoints) != 1 || len(v.Deliveries.Endpoints[0].NeverSent) > 0 {
 		t.Errorf("%d are identical: %+v", n, v.Deliveries)
 	}
+	receiver.got.prove(t, folder, made.ID, false)
 	set(t, db, "DELETE FROM deliveries WHERE endpoint = ? AND stream = ? AND version = 2", made.ID, p.talk)
 	v = verify(t, folder, 3)
 	if len(v.Deliveries.Missing) != 1 || v.Deliveries.Missing[0].Endpoint != made.ID {

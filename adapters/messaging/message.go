@@ -26,8 +26,8 @@ const (
 	keyStream   = "stream"
 	keyVersion  = "version"
 	keyType     = "type"
-	keySchema   = "schema"
-	keyTime     = "time" // microseconds since 1970
+	keySchema   = "schema" // of the payload
+	keyTime     = "time"   // microseconds since 1970
 	keyAccount  = "account"
 	keyMetadata = "metadata"
 )
@@ -35,13 +35,17 @@ const (
 // Message returns r as a Watermill message: the data is its payload, the header
 // its metadata, the event's id its UUID.
 func Message(r *eventstore.Recorded) *message.Message {
+	schema := r.Schema
+	if r.Remains != nil {
+		schema = r.Remains.Schema // of what is there now
+	}
 	m := message.NewMessage(r.ID.String(), r.Data)
 	m.Metadata = message.Metadata{
 		keyPosition: strconv.FormatInt(r.Position, 10),
 		keyStream:   r.Stream,
 		keyVersion:  strconv.FormatInt(r.Version, 10),
 		keyType:     r.Type,
-		keySchema:   strconv.Itoa(r.Schema),
+		keySchema:   strconv.Itoa(schema),
 		keyTime:     strconv.FormatInt(r.Time.UnixMicro(), 10),
 		keyAccount:  r.Account,
 		keyMetadata: string(r.Metadata),

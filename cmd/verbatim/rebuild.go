@@ -53,7 +53,7 @@ func rebuild(ctx context.Context, sh *shell, args []string) (err error) {
 	}
 	var sel selection
 	fs.StringVar(&sel.dialect, "dialect", "", "render every event that this dialect has a name for, as if an endpoint wanted all of them")
-	fs.StringVar(&sel.endpoint, "endpoint", "", "render what this endpoint was and would be sent since it was registered")
+	fs.StringVar(&sel.endpoint, "endpoint", "", "render what this endpoint was and would be sent, from where it began")
 	fs.Func("schema-version", "version of the dialect, 2 of closer being closer@2; by default the newest, and with --endpoint the one that it is set to",
 		func(v string) (err error) {
 			if sel.version, err = strconv.Atoi(v); err != nil || sel.version < 1 {
@@ -192,9 +192,8 @@ func (r *rebuilding) findEnds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	row := course.Endpoint()
-	r.from = max(r.from, row.Number+1)
-	return r.speak(row.Settings.Dialect)
+	r.from = max(r.from, course.Begin())
+	return r.speak(course.Endpoint().Settings.Dialect)
 }
 
 // course returns what the endpoint is owed.
