@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"hash"
 	"io"
 	"os"
@@ -28,8 +29,8 @@ const (
 )
 
 // TestGenerated makes up a log, imports it, renders all of it in every dialect,
-// exports it, imports it elsewhere and renders it again: the same bytes. It says
-// how long each took, and how much memory.
+// exports it, imports it elsewhere and renders it again: the same bytes, and the
+// same seal on both. It says how long each took, and how much memory.
 func TestGenerated(t *testing.T) {
 	t.Parallel()
 	events := generatedEvents
@@ -56,6 +57,7 @@ func TestGenerated(t *testing.T) {
 		t.Errorf("of the same seed, what was made up, imported and exported has %d bytes, and what was made up %d", exported.n, again.n)
 	}
 	bodies := m.rebuildAll(first)
+	seal := m.verify(first)
 
 	m.run(nil, "export", "-database", first, file("moved.ndjson.zst"))
 	m.run(nil, "import", "-database", second, file("moved.ndjson.zst"))
@@ -63,6 +65,9 @@ func TestGenerated(t *testing.T) {
 		if sum != bodies[name] {
 			t.Errorf("%s: the log that was moved renders as other bytes", name)
 		}
+	}
+	if moved := m.verify(second); moved != seal {
+		t.Errorf("the log is sealed with %s, and with %s where it was moved to", seal, moved)
 	}
 }
 
@@ -87,6 +92,17 @@ func (m *measured) rebuildAll(database string) map[string]string {
 	return sums
 }
 
+// verify has the log proven, and returns its seal.
+func (m *measured) verify(database string) string {
+	var out bytes.Buffer
+	m.run(&out, "verify", "--json", "-database", database)
+	var report struct{ Log struct{ Seal string } }
+	if err := json.Unmarshal(out.Bytes(), &report); err != nil || report.Log.Seal == "" {
+		m.Fatalf("%v: %s", err, out.String())
+	}
+	return report.Log.Seal
+}
+
 // everyEvent is what a dialect has to be asked for to send all that it can.
 func everyEvent(d webhooks.Dialect) string {
 	names := endpoint.AllEvents
@@ -100,7 +116,7 @@ func everyEvent(d webhooks.Dialect) string {
 
 // run runs the program, which must succeed, and says how long it took. Whatever
 // waits for it has as much patience more as there are more events than usual.
-func (m *measured) run(out *summed, args ...string) {
+func (m *measured) run(out io.Writer, args ...string) {
 	m.Helper()
 	ctx, cancel := context.WithTimeout(m.Context(), patience*time.Duration(1+m.events/(10*generatedEvents)))
 	defer cancel()
@@ -117,8 +133,8 @@ func (m *measured) run(out *summed, args ...string) {
 	}
 	took := time.Since(start)
 	bytes := int64(0)
-	if out != nil {
-		bytes = out.n
+	if to, ok := out.(*summed); ok {
+		bytes = to.n
 	}
 	m.Logf("generated: %-8s %-13s %9.2f s %9.0f events/s %6d MB written, %3d MB of memory, %.1f s of processors",
 		args[0], dialectOf(args), took.Seconds(), float64(m.events)/took.Seconds(), bytes>>20, peak(cmd.ProcessState)>>20,
