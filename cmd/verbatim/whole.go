@@ -51,15 +51,17 @@ func (o *whole) flush() error {
 	return err
 }
 
-func (o *whole) put(lines []byte) error {
-	if len(lines) > 0 {
-		if o.shared {
-			o.done()
-		}
-		if _, err := o.out.Write(lines); err != nil {
-			return fmt.Errorf("%w; what is written is whole up to position %d: cut off what is behind that and go on with --from %d",
-				err, o.safe-1, o.safe)
-		}
+func (o *whole) put(lines []byte) (err error) {
+	switch {
+	case len(lines) == 0:
+	case o.shared:
+		o.aside(func() { _, err = o.out.Write(lines) })
+	default:
+		_, err = o.out.Write(lines)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; what is written is whole up to position %d: cut off what is behind that and go on with --from %d",
+			err, o.safe-1, o.safe)
 	}
 	o.safe = o.next
 	return nil
