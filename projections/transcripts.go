@@ -74,6 +74,8 @@ type subject struct {
 	history  webhooks.History
 	contact  webhooks.Contact
 	endpoint webhooks.Endpoint
+
+	public webhooks.PublicEvent // room for the one that is on its way out
 }
 
 // apply takes the subject on by one event.
@@ -216,7 +218,9 @@ func (t *Transcripts) appendBody(
 			return fmt.Errorf("%s has no version %d", d.Stream, d.Version)
 		}
 		found(f)
-		e := &webhooks.PublicEvent{Fact: *f, Name: d.Name, View: view}
+		e := &s.public
+		*e = webhooks.PublicEvent{Fact: *f, Name: d.Name, View: view}
+		defer func() { *e = webhooks.PublicEvent{} }() // or what it points to would stay in memory
 		switch f.Event.(type) {
 		case conversation.Event:
 			e.History = &s.history

@@ -375,13 +375,15 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// take returns the worker's next page. While there is none it reads one, if
-// nobody else does.
+// take returns the worker's next page. Before that it reads one, if there is room
+// and nobody else does: while somebody reads, the others are to have something to
+// render.
 func (w *worker) take(ctx context.Context) (*page, error) {
 	for {
 		select {
-		case p := <-w.pages:
-			return p, nil
+		case <-w.turn:
+			w.read(ctx)
+			continue
 		default:
 		}
 		select {
