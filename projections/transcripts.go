@@ -253,6 +253,23 @@ func (t *Transcripts) Follow(next *webhooks.Fact) error {
 	return nil
 }
 
+// Forget drops what is known of a stream, for one who reads the log in order and
+// expects nothing more of it. Whoever wants a body of it again has it read again.
+func (t *Transcripts) Forget(stream string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if tr, ok := t.streams[stream]; ok {
+		t.drop(tr)
+	}
+}
+
+// drop throws out a stream, which nobody need be done with.
+func (t *Transcripts) drop(tr *transcript) {
+	t.recent.Remove(tr.element)
+	delete(t.streams, tr.stream)
+	t.size -= tr.size
+}
+
 // cursorFor returns the furthest subject that is not beyond the version: one to
 // take on, or a new one.
 func (tr *transcript) cursorFor(version int64) *subject {
@@ -314,9 +331,6 @@ func (t *Transcripts) leave(tr *transcript) {
 	t.size += size - tr.size
 	tr.size = size
 	for t.size > t.limit && t.recent.Len() > 1 {
-		oldest := t.recent.Back().Value.(*transcript)
-		t.recent.Remove(oldest.element)
-		delete(t.streams, oldest.stream)
-		t.size -= oldest.size
+		t.drop(t.recent.Back().Value.(*transcript))
 	}
 }

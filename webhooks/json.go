@@ -143,12 +143,29 @@ func AppendRaw(dst []byte, raw json.RawMessage) []byte {
 func AppendRawHTML(dst []byte, raw json.RawMessage) []byte {
 	at := len(dst)
 	dst = AppendRaw(dst, raw)
-	if !bytes.ContainsAny(dst[at:], "<>&\u2028\u2029") {
+	if !needsHTMLEscapes(dst[at:]) {
 		return dst
 	}
 	var escaped bytes.Buffer
 	json.HTMLEscape(&escaped, dst[at:]) // <, >, & and the two lines stand nowhere but in strings
 	return append(dst[:at], escaped.Bytes()...)
+}
+
+// needsHTMLEscapes reports whether there is one of <, >, & and the two lines in
+// some JSON.
+func needsHTMLEscapes(raw []byte) bool {
+	const line, paragraph = "\u2028", "\u2029" // which differ in the last byte
+	for i, c := range raw {
+		switch c {
+		case '<', '>', '&':
+			return true
+		case line[0]:
+			if rest := raw[i:]; len(rest) >= len(line) && rest[1] == line[1] && (rest[2] == line[2] || rest[2] == paragraph[2]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // AppendAttributes appends an open object with its keys in the order given.

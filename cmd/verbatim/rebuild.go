@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"verbatim/adapters/sqlite"
+	"verbatim/domain/conversation"
 	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
 	"verbatim/projections"
@@ -461,7 +462,7 @@ func (w *worker) appendLines(ctx context.Context, dst []byte, e *eventstore.Reco
 	}
 	kind, id := eventstore.SplitStream(e.Stream)
 	if len(owed) == 0 {
-		return dst, w.transcripts.Follow(&f)
+		err = w.transcripts.Follow(&f)
 	}
 	for i := range owed {
 		d := &owed[i]
@@ -484,7 +485,10 @@ func (w *worker) appendLines(ctx context.Context, dst []byte, e *eventstore.Reco
 		}
 		dst = append(dst, "}\n"...)
 	}
-	return dst, nil
+	if _, ok := event.(conversation.Closed); ok {
+		w.transcripts.Forget(e.Stream) // or memory would be full of conversations that have ended
+	}
+	return dst, err
 }
 
 // owed returns the deliveries that an event makes for the selection, until it is
