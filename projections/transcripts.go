@@ -76,6 +76,8 @@ type subject struct {
 	history  webhooks.History
 	contact  webhooks.Contact
 	endpoint webhooks.Endpoint
+
+	public webhooks.PublicEvent // room for the one that is on its way out
 }
 
 // apply takes the subject on by one event.
@@ -218,7 +220,9 @@ func (t *Transcripts) appendBody(
 			return fmt.Errorf("%s has no version %d", d.Stream, d.Version)
 		}
 		found(f)
-		e := &webhooks.PublicEvent{Fact: *f, Name: d.Name, View: view}
+		e := &s.public
+		*e = webhooks.PublicEvent{Fact: *f, Name: d.Name, View: view}
+		defer func() { *e = webhooks.PublicEvent{} }() // or what it points to would stay in memory
 		switch f.Event.(type) {
 		case conversation.Event:
 			e.History = &s.history
@@ -249,6 +253,23 @@ func (t *Transcripts) Follow(next *webhooks.Fact) error {
 		return s.apply(next)
 	}
 	return nil
+}
+
+// Forget drops what is known of a stream, for one who reads the log in order and
+// expects nothing more of it. Whoever wants a body of it again has it read again.
+func (t *Transcripts) Forget(stream string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if tr, ok := t.streams[stream]; ok {
+		t.drop(tr)
+	}
+}
+
+// drop throws out a stream, which nobody need be done with.
+func (t *Transcripts) drop(tr *transcript) {
+	t.recent.Remove(tr.element)
+	delete(t.streams, tr.stream)
+	t.size -= tr.size
 }
 
 // cursorFor returns the furthest subject that is not beyond the version: one to
@@ -330,9 +351,6 @@ func (t *Transcripts) leave(tr *transcript) {
 	t.size += size - tr.size
 	tr.size = size
 	for t.size > t.limit && t.recent.Len() > 1 {
-		oldest := t.recent.Back().Value.(*transcript)
-		t.recent.Remove(oldest.element)
-		delete(t.streams, oldest.stream)
-		t.size -= oldest.size
+		t.drop(t.recent.Back().Value.(*transcript))
 	}
 }

@@ -317,7 +317,7 @@ func DeliveryID(endpointID string, event uuid.UUID, name string) string {
 func IDs(endpointID string, event uuid.UUID, name string) (deliveryID, webhookID string) {
 	var stack [256]byte
 	text := append(append(stack[:0], endpointID...), 0)
-	text = append(append(text, event.String()...), 0)
+	text = append(AppendUUID(text, event), 0)
 	sum := sha256.Sum256(append(text, name...))
 	var id uuid.UUID
 	copy(id[:6], event[:6])

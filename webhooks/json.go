@@ -2,6 +2,7 @@ package webhooks
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"time"
 	"unicode/utf8"
@@ -142,12 +143,29 @@ func AppendRaw(dst []byte, raw json.RawMessage) []byte {
 func AppendRawHTML(dst []byte, raw json.RawMessage) []byte {
 	at := len(dst)
 	dst = AppendRaw(dst, raw)
-	if !bytes.ContainsAny(dst[at:], "<>&\u2028\u2029") {
+	if !needsHTMLEscapes(dst[at:]) {
 		return dst
 	}
 	var escaped bytes.Buffer
 	json.HTMLEscape(&escaped, dst[at:]) // <, >, & and the two lines stand nowhere but in strings
 	return append(dst[:at], escaped.Bytes()...)
+}
+
+// needsHTMLEscapes reports whether there is one of <, >, & and the two lines in
+// some JSON.
+func needsHTMLEscapes(raw []byte) bool {
+	const line, paragraph = "\u2028", "\u2029" // which differ in the last byte
+	for i, c := range raw {
+		switch c {
+		case '<', '>', '&':
+			return true
+		case line[0]:
+			if rest := raw[i:]; len(rest) >= len(line) && rest[1] == line[1] && (rest[2] == line[2] || rest[2] == paragraph[2]) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // AppendAttributes appends an open object with its keys in the order given.
@@ -181,6 +199,16 @@ func AppendMillis(dst []byte, t time.Time) []byte {
 
 // digit returns the last digit of n.
 func digit(n int) byte { return '0' + byte(n%10) }
+
+// AppendUUID appends an id in its usual form, 36 characters with hyphens and
+// without quotation marks: for those who write one with every event.
+func AppendUUID(dst []byte, id uuid.UUID) []byte {
+	dst = append(hex.AppendEncode(dst, id[:4]), '-')
+	dst = append(hex.AppendEncode(dst, id[4:6]), '-')
+	dst = append(hex.AppendEncode(dst, id[6:8]), '-')
+	dst = append(hex.AppendEncode(dst, id[8:10]), '-')
+	return hex.AppendEncode(dst, id[10:])
+}
 
 // AsUUID returns id if it is a UUID in its usual form, 36 characters with
 // hyphens, and else a UUIDv5 (RFC 9562, 5.5) that belongs to it for ever: for

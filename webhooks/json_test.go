@@ -206,6 +206,16 @@ func TestAppendMillis(t *testing.T) {
 	}
 }
 
+func TestAppendUUID(t *testing.T) {
+	t.Parallel()
+	for range 100 {
+		id := uuid.New()
+		if got := string(webhooks.AppendUUID([]byte("a"), id)); got != "a"+id.String() {
+			t.Errorf("%s: got %s", id, got)
+		}
+	}
+}
+
 func TestAsUUID(t *testing.T) {
 	t.Parallel()
 	const id = "5B1E7A0E-3f5e-4a52-9a3c-0c1f0a6c7d01"

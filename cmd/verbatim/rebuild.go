@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 
 	"verbatim/adapters/sqlite"
+	"verbatim/domain/conversation"
 	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
 	"verbatim/projections"
@@ -374,13 +375,15 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// take returns the worker's next page. While there is none it reads one, if
-// nobody else does.
+// take returns the worker's next page. Before that it reads one, if there is room
+// and nobody else does: while somebody reads, the others are to have something to
+// render.
 func (w *worker) take(ctx context.Context) (*page, error) {
 	for {
 		select {
-		case p := <-w.pages:
-			return p, nil
+		case <-w.turn:
+			w.read(ctx)
+			continue
 		default:
 		}
 		select {
@@ -458,7 +461,7 @@ func (w *worker) appendLines(ctx context.Context, dst []byte, e *eventstore.Reco
 	}
 	kind, id := eventstore.SplitStream(e.Stream)
 	if len(owed) == 0 {
-		return dst, w.transcripts.Follow(&f)
+		err = w.transcripts.Follow(&f)
 	}
 	for i := range owed {
 		d := &owed[i]
@@ -481,7 +484,10 @@ func (w *worker) appendLines(ctx context.Context, dst []byte, e *eventstore.Reco
 		}
 		dst = append(dst, "}\n"...)
 	}
-	return dst, nil
+	if _, ok := event.(conversation.Closed); ok {
+		w.transcripts.Forget(e.Stream) // or memory would be full of conversations that have ended
+	}
+	return dst, err
 }
 
 // owed returns the deliveries that an event makes for the selection, until it is

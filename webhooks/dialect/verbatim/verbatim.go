@@ -165,7 +165,8 @@ func appendConversationData(dst []byte, start int, e *webhooks.PublicEvent, even
 // fact's own members stand behind.
 func beginChange(dst []byte, f *webhooks.Fact) object {
 	o := begin(dst)
-	o.text("event_id", f.ID.String())
+	o.key("event_id")
+	o.dst = append(webhooks.AppendUUID(append(o.dst, '"'), f.ID), '"')
 	o.number("position", f.Position)
 	o.number("version", f.Version)
 	o.number("previous_version", f.Version-1)
