@@ -255,16 +255,6 @@ func (t *Transcripts) Follow(next *webhooks.Fact) error {
 	return nil
 }
 
-// Forget drops what is known of a stream, for one who reads the log in order and
-// expects nothing more of it. Whoever wants a body of it again has it read again.
-func (t *Transcripts) Forget(stream string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if tr, ok := t.streams[stream]; ok {
-		t.drop(tr)
-	}
-}
-
 // drop throws out a stream, which nobody need be done with.
 func (t *Transcripts) drop(tr *transcript) {
 	t.recent.Remove(tr.element)
@@ -313,15 +303,13 @@ func (t *Transcripts) enter(stream string) *transcript {
 	return tr
 }
 
-// Forget forgets what is known of a stream: events of it were overwritten. It
-// waits for those who are using it.
+// Forget forgets what is known of a stream: events of it were overwritten, or
+// nothing more is expected of it. It waits for those who are using it.
 func (t *Transcripts) Forget(stream string) {
 	t.mu.Lock()
 	tr, known := t.streams[stream]
 	if known {
-		t.recent.Remove(tr.element)
-		delete(t.streams, stream)
-		t.size -= tr.size
+		t.drop(tr)
 	}
 	t.mu.Unlock()
 	if known {
