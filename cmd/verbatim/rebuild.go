@@ -258,6 +258,9 @@ func (r *rebuilding) run(ctx context.Context, n int, out *whole) (err error) {
 		}
 		for i, w := range p.owners {
 			lines, err := w.next(ctx)
+			if err == nil {
+				err = ctx.Err() // from then on workers leave out what nobody may take any more
+			}
 			if err != nil {
 				return err
 			}
