@@ -277,7 +277,7 @@ func (b *Rebuilder) Ask(ctx context.Context, projection string) (Rebuild, error)
 	if r, ok := b.last[projection]; ok && !r.Ended() {
 		return r, ErrRebuilding
 	}
-	r := Rebuild{Projection: projection, State: RebuildWaiting, AskedAt: b.cfg.Clock().UTC()}
+	r := Rebuild{Projection: projection, State: RebuildWaiting, AskedAt: b.time()}
 	if err := b.cfg.Store.SaveRebuild(ctx, r); err != nil {
 		return Rebuild{}, err
 	}
@@ -310,6 +310,9 @@ func (b *Rebuilder) Forget() {
 	defer b.swap.Unlock()
 }
 
+// time is the time as it is kept, in whole microseconds.
+func (b *Rebuilder) time() time.Time { return b.cfg.Clock().UTC().Truncate(time.Microsecond) }
+
 // load reads what is on record, once. What ran when the program ended waits again.
 func (b *Rebuilder) load(ctx context.Context) error {
 	b.mu.Lock()
@@ -341,7 +344,7 @@ func (b *Rebuilder) waiting() (next Rebuild, found bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, r := range b.last {
-		if r.State == RebuildWaiting && (!found || r.AskedAt.Before(next.AskedAt)) {
+		if r.State == RebuildWaiting && (!found || cmp.Or(r.AskedAt.Compare(next.AskedAt), cmp.Compare(r.Projection, next.Projection)) < 0) {
 			next, found = r, true
 		}
 	}
@@ -406,7 +409,7 @@ func (b *Rebuilder) Step(ctx context.Context) (worked bool, wait time.Duration, 
 	if s.faults < MaxRebuildFaults {
 		return false, webhooks.Pause, err
 	}
-	at := b.cfg.Clock().UTC()
+	at := b.time()
 	failed := s.Rebuild
 	failed.State, failed.Phase, failed.EndedAt = RebuildFailed, "", &at
 	b.abandon(failed)
@@ -432,7 +435,7 @@ func (b *Rebuilder) begin(ctx context.Context) (worked bool, wait time.Duration,
 	if !found {
 		return false, webhooks.Forever, nil
 	}
-	at := b.cfg.Clock().UTC()
+	at := b.time()
 	r.State, r.Phase, r.StartedAt = RebuildRunning, RebuildBuilding, &at
 	b.voided() // all that is folded is read from now on
 	if err := errors.Join(b.cfg.Store.SaveRebuild(ctx, r), b.cfg.Store.OpenShadow(ctx, r.Projection)); err != nil {
@@ -506,7 +509,7 @@ func (s *shadow) step(ctx context.Context) (wait time.Duration, err error) {
 		return 0, s.build(ctx, s.Target)
 	}
 	if s.Phase == RebuildBuilding {
-		at := s.cfg.Clock().UTC()
+		at := s.time()
 		s.BuiltAt, s.Phase = &at, RebuildComparing
 		return 0, nil
 	}
@@ -692,7 +695,7 @@ func (s *shadow) exchange(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	at := s.cfg.Clock().UTC()
+	at := s.time()
 	report := s.Rebuild
 	report.State, report.Phase, report.EndedAt, report.Differences = RebuildDone, "", &at, differences
 	report.Parked, report.Released, report.Error = len(s.rows.parked), 0, ""

@@ -393,7 +393,7 @@ func TestRebuildMends(t *testing.T) {
 // not tampered with, and right altogether in the end.
 func TestRebuildWhileItGoesOn(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		t.Run(fmt.Sprint("SEED=", seed), func(t *testing.T) {
 			t.Parallel()
 			r := openRebuilding(t, seed)
@@ -420,7 +420,7 @@ func TestRebuildWhileItGoesOn(t *testing.T) {
 					r.talk(streams[cold+r.random.IntN(len(streams)-cold)])
 				}
 			}
-			for range r.random.IntN(3000) {
+			for range r.random.IntN(1200) {
 				happen()
 			}
 			r.catchUp()
