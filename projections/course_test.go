@@ -81,6 +81,9 @@ func TestCourse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if begin := c.Begin(); begin != registeredAt+1 {
+			t.Errorf("it begins at %d, want %d", begin, registeredAt+1)
+		}
 		all := owed(t, g, c, order)
 		behind := slices.DeleteFunc(slices.Clone(all), func(d webhooks.Delivery) bool { return d.Position < registeredAt })
 		if diff := cmp.Diff(planned, behind); diff != "" {
@@ -113,6 +116,12 @@ func TestCourse(t *testing.T) {
 	}
 	if ds := owed(t, g, c, func([]eventstore.Recorded) {}); ds[len(ds)-1].Position != later {
 		t.Errorf("a deleted endpoint is owed %+v", ds[len(ds)-1])
+	}
+	earlier := g.stream("endpoint")
+	g.add(t, earlier, endpoint.Registered{Settings: settings, Start: &endpoint.Start{From: before}}, endpoint.Disabled{}, endpoint.Enabled{Start: &endpoint.Start{}})
+	_, id = eventstore.SplitStream(earlier)
+	if c, err = projections.NewCourse(t.Context(), g.log, g.codec, echoes, id); err != nil || c.Begin() != before {
+		t.Errorf("one that began before it was there begins at %d, want %d: %v", c.Begin(), before, err)
 	}
 	if _, err := projections.NewCourse(t.Context(), g.log, g.codec, echoes, g.id().String()); !errors.Is(err, projections.ErrNoEndpoint) {
 		t.Errorf("an endpoint that is not there: %v", err)
