@@ -51,7 +51,7 @@ bench-delivery: ## Measure deliveries, some minutes; DELIVERY_EVENTS=1000000 is 
 	@go test ./tests -run '^$$' -bench '^BenchmarkDelivery' -benchtime 1x -timeout 2h
 
 bench-rebuild: ## Measure rebuilds, some minutes; REBUILD_EVENTS=1000000 is the whole of it.
-	@go test ./tests -run '^$$' -bench '^BenchmarkRebuild' -benchtime 1x -timeout 2h
+	@go test ./tests -run '^$$' -bench '^(BenchmarkRebuild|BenchmarkCatchUp)$$' -benchtime 1x -timeout 2h
 
 bench: ## Run the benchmarks that match BENCH (.), for BENCHTIME (1s) each.
 	@set -- $$(.ci/folders '^func Benchmark'); \

@@ -30,7 +30,7 @@ import (
 
 const (
 	// rebuildEvents is how many events REBUILD_EVENTS=1000000 makes a million of.
-	rebuildEvents = 100_000
+	rebuildEvents = 200_000
 	// sideBySide is how many conversations are had at a time in those logs.
 	sideBySide   = 50
 	rebuildTurns = 3
@@ -277,9 +277,9 @@ func BenchmarkRebuild(b *testing.B) {
 				{"verbatim@1, no history", []string{"--endpoint", l.endpoint}, false},
 				{"chatwoot@1", []string{"--dialect", "chatwoot@1"}, false},
 				{"clarityflow@1", []string{"--dialect", "clarityflow@1"}, false},
-				{"talkus@1", []string{"--dialect", "talkus@1"}, false},
-				{"closer@1", []string{"--dialect", "closer@1"}, true},
 				{"verbatim@1, full history", []string{"--dialect", "verbatim@1"}, true},
+				{"talkus@1, full history", []string{"--dialect", "talkus@1"}, true},
+				{"closer@1, a history at the end", []string{"--dialect", "closer@1"}, true},
 			} {
 				b.Run(dialect.name, func(b *testing.B) { l.benchmark(b, each, dialect.name, dialect.full, dialect.args...) })
 			}

@@ -143,6 +143,8 @@ func BenchmarkCatchUp(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(events*b.N)/b.Elapsed().Seconds(), "events/s")
+	found(fmt.Sprintf("projections of %d events, from the start", events), "≥ 100,000/s",
+		"%.0f/s", float64(events*b.N)/b.Elapsed().Seconds())
 }
 
 // BenchmarkReadLog reads a log of 100,000 events and, in turns with it, runs a

@@ -37,9 +37,11 @@ const (
 	pagesAhead = 4
 	// chunkBytes and chunksAhead are how much output a worker may be ahead of
 	// the writer. A slow conversation holds back those of its own worker; the
-	// others go on until their chunks are full, and wait.
+	// others go on until their chunks are full, and wait. Many workers together
+	// may be aheadBytes ahead.
 	chunkBytes  = 256 << 10
 	chunksAhead = 4
+	aheadBytes  = 32 << 20
 	// garbagePercent and memoryLimit are when garbage is collected: what SQLite
 	// takes beside is a few megabytes, and all of it stays under 256.
 	garbagePercent = 400
@@ -150,6 +152,7 @@ type rebuilding struct {
 	speaks      webhooks.Dialect
 
 	workers []*worker
+	chunk   int          // bytes of output that are handed over together
 	seed    maphash.Seed // of who renders which stream, which does not show
 	pages   chan *page   // to the writer
 	spare   chan *page   // that nobody looks at any more, to be filled again
@@ -237,6 +240,7 @@ func (r *rebuilding) run(ctx context.Context, n int, out *whole) (err error) {
 	defer stop()
 	r.pages, r.spare, r.turn = make(chan *page, pagesAhead), make(chan *page, pagesAhead), make(chan struct{}, 1)
 	r.seed, r.behind = maphash.MakeSeed(), r.from-1
+	r.chunk = min(chunkBytes, aheadBytes/(n*chunksAhead))
 	if r.conversation != "" {
 		r.behind = 0 // of its stream, whose versions are not positions
 	}
@@ -330,8 +334,12 @@ func (r *rebuilding) room() *page {
 
 // leave says that one of its users has done with a page.
 func (r *rebuilding) leave(p *page) {
-	if p.users.Add(-1) == 0 {
-		r.spare <- p // there is room for all pages
+	if p.users.Add(-1) > 0 {
+		return
+	}
+	select {
+	case r.spare <- p:
+	default: // there are enough
 	}
 }
 
@@ -419,7 +427,7 @@ func (w *worker) render(ctx context.Context, p *page) bool {
 			return false
 		}
 		c.lines, c.ends = lines, append(c.ends, len(lines))
-		if len(c.lines) < chunkBytes {
+		if len(c.lines) < w.chunk {
 			continue
 		}
 		send(ctx, w.full, c)
