@@ -284,8 +284,8 @@ func (r *rebuilding) run(ctx context.Context, n int, out *whole) (err error) {
 
 // read reads the next page and hands it to the workers, and then to the writer.
 // It is for who has the turn, and gives that away if there is room for another
-// page. Nobody waits in here for somebody else: each has room for as many pages
-// as there can be.
+// page. A worker who has no room is one who has yet to look at pages that are
+// written already, and waits for nobody.
 func (r *rebuilding) read(ctx context.Context) {
 	p := r.nextPage(ctx)
 	for _, w := range r.workers {
@@ -380,22 +380,31 @@ func newWorker(ctx context.Context, r *rebuilding) (w *worker, err error) {
 func (w *worker) run(ctx context.Context) {
 	for {
 		p, err := w.take(ctx)
-		if err != nil || !w.render(ctx, p) || p.last {
+		if err != nil {
+			return
+		}
+		last := p.last
+		if !w.render(ctx, p) || last {
 			return
 		}
 	}
 }
 
-// take returns the worker's next page. Before that it reads one, if there is room
+// take returns the worker's next page. Before that it reads some, if there is room
 // and nobody else does: while somebody reads, the others are to have something to
 // render.
 func (w *worker) take(ctx context.Context) (*page, error) {
 	for {
-		select {
-		case <-w.turn:
-			w.read(ctx)
-			continue
-		default:
+		if len(w.pages) < pagesAhead { // nobody but the worker itself would make room
+			select {
+			case <-w.turn:
+				w.read(ctx)
+				continue
+			default:
+			}
+		}
+		if len(w.pages) > 0 {
+			return <-w.pages, nil
 		}
 		select {
 		case p := <-w.pages:
@@ -436,6 +445,10 @@ func (w *worker) render(ctx context.Context, p *page) bool {
 		}
 	}
 	w.leave(p)
+	if len(c.ends) == 0 {
+		w.empty <- c // the writer will not ask for it
+		return true
+	}
 	return send(ctx, w.full, c)
 }
 

@@ -126,6 +126,24 @@ func TestRebuildStops(t *testing.T) {
 	}
 }
 
+// TestOneWorkerHasEverything rebuilds one long conversation: what nobody else has
+// to do keeps nobody from reading on, and nobody waits for those who have nothing.
+func TestOneWorkerHasEverything(t *testing.T) {
+	t.Parallel()
+	dir := seedConversations(t, 1, 20*pageEvents)
+	var want string
+	for _, workers := range []int{1, 2, 7} {
+		var out bytes.Buffer
+		code, errs := command(t.Context(), &out, "rebuild", "-database", "sqlite:"+dir, "--dialect", "closer", "--workers", strconv.Itoa(workers))
+		if want == "" {
+			want = out.String()
+		}
+		if code != exitDone || strings.Count(want, "\n") != 2 || out.String() != want {
+			t.Errorf("%d workers: exit %d, %d bytes of %d: %s", workers, code, out.Len(), len(want), errs)
+		}
+	}
+}
+
 // slow is a dialect of large bodies, in which one conversation takes its time.
 type slow struct {
 	described
