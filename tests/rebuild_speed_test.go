@@ -2,7 +2,7 @@ package tests_test
 
 import (
 	"database/sql"
-	bigendian "encoding/binary"
+	endian "encoding/binary"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -159,8 +159,8 @@ func (s *speaking) next(draw *rand.Rand) domain.Event {
 // drawnID is a UUIDv7 made of two numbers.
 func drawnID(a, b uint32) uuid.UUID {
 	id := uuid.UUID{6: 0x70, 8: 0x80}
-	bigendian.BigEndian.PutUint32(id[:], a)
-	bigendian.BigEndian.PutUint32(id[12:], b)
+	endian.BigEndian.PutUint32(id[:], a)
+	endian.BigEndian.PutUint32(id[12:], b)
 	return id
 }
 
@@ -240,7 +240,8 @@ func (l spokenLog) output(b *testing.B, args ...string) (size int64, piece strin
 // memory; it is read as often as there are bytes to be copied.
 const copiedPiece = 256 << 20
 
-// copyPlain copies so many bytes from a file to out, through a buffer.
+// copyPlain copies so many bytes from a file that is in memory to where the
+// program wrote them, through a buffer.
 func copyPlain(b *testing.B, out *os.File, piece string, size int64) time.Duration {
 	b.Helper()
 	f, err := os.Open(piece)

@@ -439,7 +439,9 @@ func (w *worker) render(ctx context.Context, p *page) bool {
 		if len(c.lines) < w.chunk {
 			continue
 		}
-		send(ctx, w.full, c)
+		if !send(ctx, w.full, c) {
+			return false
+		}
 		if c, err = receive(ctx, w.empty); err != nil {
 			return false
 		}
