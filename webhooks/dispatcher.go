@@ -316,7 +316,7 @@ func (d *Dispatcher) now() time.Time { return d.clock().UTC().Truncate(time.Micr
 func (d *Dispatcher) Step(ctx context.Context) (worked bool, wait time.Duration, err error) {
 	recorded, err := d.record(ctx)
 	now := d.now()
-	took := d.takeUp(now)
+	took := d.takeUp(ctx, now)
 	read := d.scan(ctx, now)
 	read = d.refill(ctx, now) || read
 	d.promote(now)
@@ -600,6 +600,7 @@ func (d *Dispatcher) begin(ctx context.Context, l *lane, now time.Time) {
 		d.postpone(l, l.outlet.until)
 		return
 	}
+	met := l.outlet.known
 	target, err := d.target(ctx, l.outlet, now)
 	switch {
 	case errors.Is(err, ErrNoTarget):
@@ -614,6 +615,8 @@ func (d *Dispatcher) begin(ctx context.Context, l *lane, now time.Time) {
 		d.postpone(l, l.outlet.until)
 	case target.Disabled:
 		d.sleep(l.outlet)
+	case !met:
+		d.reread(l.outlet) // which was read before the settings were: see meet
 	case now.Before(l.outlet.health.OpenUntil):
 		d.postpone(l, l.outlet.health.OpenUntil)
 	default:

@@ -101,7 +101,7 @@ func (s *lanes) outlet(id string) *outlet {
 
 // takeUp takes what others left: endpoints first, for they change what is
 // believed of the offers.
-func (d *Dispatcher) takeUp(now time.Time) (worked bool) {
+func (d *Dispatcher) takeUp(ctx context.Context, now time.Time) (worked bool) {
 	d.mu.Lock()
 	offered, missed, woken, reload := d.offered, d.missed, slices.Sorted(maps.Keys(d.woken)), slices.Collect(maps.Keys(d.reload))
 	d.offered, d.missed = nil, false
@@ -110,7 +110,9 @@ func (d *Dispatcher) takeUp(now time.Time) (worked bool) {
 	d.mu.Unlock()
 
 	for _, id := range woken {
-		d.reopen(d.outlet(id))
+		o := d.outlet(id)
+		d.reopen(o)
+		d.meet(ctx, o, now)
 	}
 	slices.SortFunc(reload, compareLanes)
 	for _, key := range reload {
@@ -121,7 +123,7 @@ func (d *Dispatcher) takeUp(now time.Time) (worked bool) {
 		}
 	}
 	for i := range offered {
-		d.take(&offered[i], now)
+		d.take(ctx, &offered[i], now)
 	}
 	if missed {
 		// What did not fit may belong to any lane.
@@ -144,7 +146,7 @@ func compareDeliveries(a, b Delivery) int {
 }
 
 // take puts an offered delivery into its lane, if that is where it belongs.
-func (d *Dispatcher) take(offer *Delivery, now time.Time) {
+func (d *Dispatcher) take(ctx context.Context, offer *Delivery, now time.Time) {
 	o := d.outlet(offer.EndpointID)
 	if o.asleep {
 		if now.Sub(o.asked) < TargetAge {
@@ -152,6 +154,7 @@ func (d *Dispatcher) take(offer *Delivery, now time.Time) {
 		}
 		d.reopen(o) // somebody may have enabled it without a word to us
 	}
+	d.meet(ctx, o, now)
 	l := o.lanes[offer.Lane]
 	if l == nil {
 		// Something older than the offer may be pending outside; and what lies
@@ -366,14 +369,19 @@ func (s *lanes) rouse(o *outlet) {
 // reopen forgets what is known of an endpoint and has its lanes read again.
 func (s *lanes) reopen(o *outlet) {
 	o.known, o.gone, o.asleep, o.outside = false, false, false, true
-	o.ready = nil
-	for _, stream := range slices.Sorted(maps.Keys(o.lanes)) {
-		s.again(o.lanes[stream])
-	}
+	s.reread(o)
 	if !o.own.active {
 		s.rescans = append(s.rescans, o)
 	}
 	o.own = sweep{active: true, after: Lane{EndpointID: o.id}}
+}
+
+// reread has the lanes of an endpoint that are in memory read again.
+func (s *lanes) reread(o *outlet) {
+	o.ready = nil
+	for _, key := range slices.Sorted(maps.Keys(o.lanes)) {
+		s.again(o.lanes[key])
+	}
 }
 
 // scan reads one page of lanes that are not in memory.
@@ -433,6 +441,10 @@ func (d *Dispatcher) page(ctx context.Context, s *sweep, only string, now time.T
 		return false
 	}
 	s.until = time.Time{}
+	if d.meetAll(ctx, heads, only, now) {
+		s.active = true
+		return true // and read again
+	}
 	s.active = len(heads) == d.cfg.Page
 	full := false // for the endpoint of the head before
 	for i := range heads {
@@ -469,6 +481,32 @@ func (d *Dispatcher) page(ctx context.Context, s *sweep, only string, now time.T
 		s.after.Key = lastKey
 	}
 	return true
+}
+
+// meet asks for the settings of an endpoint that is not known yet, so that what
+// is read of its lanes is newer: one that is told to begin elsewhere has its lanes
+// put in order before its settings say that they may flow. It reports whether
+// the endpoint is known only since.
+func (d *Dispatcher) meet(ctx context.Context, o *outlet, now time.Time) bool {
+	if o.known || o.gone || o.asleep {
+		return false
+	}
+	_, err := d.target(ctx, o, now)
+	return err == nil // else begin meets it, and says what is wrong
+}
+
+// meetAll meets the endpoints of heads, up to the first that is another than only
+// if that is set.
+func (d *Dispatcher) meetAll(ctx context.Context, heads []Delivery, only string, now time.Time) (met bool) {
+	for i := range heads {
+		if only != "" && heads[i].EndpointID != only {
+			break
+		}
+		if i == 0 || heads[i].EndpointID != heads[i-1].EndpointID {
+			met = d.meet(ctx, d.outlet(heads[i].EndpointID), now) || met
+		}
+	}
+	return met
 }
 
 // lastKey is behind the key of every lane.
