@@ -56,14 +56,19 @@ func TestWhatWasMissedIsPulled(t *testing.T) {
 		s.call(http.MethodPost, "/v1/conversations/"+c.ID+"/messages", key, `{"text":"`+text+`"}`, nil)
 	}
 	say("a girl has no name")
-	before := arrived(3) // the contact, the conversation, the message
-	var last struct {
-		Data struct{ Change struct{ Position int64 } }
+	position := func(took string) int64 {
+		t.Helper()
+		var b struct {
+			Data struct{ Change struct{ Position int64 } }
+		}
+		_, body, _ := strings.Cut(took, " ")
+		if err := json.Unmarshal([]byte(body), &b); err != nil {
+			t.Fatal(err)
+		}
+		return b.Data.Change.Position
 	}
-	_, body, _ := strings.Cut(before[len(before)-1], " ")
-	if err := json.Unmarshal([]byte(body), &last); err != nil {
-		t.Fatal(err)
-	}
+	before := arrived(3) // the contact, in a lane of its own; the conversation, the message
+	slices.SortFunc(before, func(a, b string) int { return int(position(a) - position(b)) })
 
 	mu.Lock()
 	down = true
@@ -90,7 +95,7 @@ func TestWhatWasMissedIsPulled(t *testing.T) {
 		}
 		return got
 	}
-	after := fmt.Sprint(last.Data.Change.Position)
+	after := fmt.Sprint(position(before[len(before)-1]))
 	pulled := command("-after", after)
 	first := command("-cursor", "crm", "-limit", "4")
 	s.kill()
