@@ -274,12 +274,20 @@ func (d *Dispatcher) Offer(ds []Delivery) {
 
 // Wake forgets what is known of an endpoint and reads it again: after it was
 // changed, enabled, disabled or deleted, or after many of its deliveries were
-// made pending again.
+// made pending again. No attempt begins behind it that does not know.
 func (d *Dispatcher) Wake(endpointID string) {
 	d.mu.Lock()
 	d.woken[endpointID] = struct{}{}
 	d.mu.Unlock()
 	d.ring()
+}
+
+// isWoken reports whether there is something to take up of an endpoint.
+func (d *Dispatcher) isWoken(endpointID string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, woken := d.woken[endpointID]
+	return woken
 }
 
 // Reload reads a lane again: after a delivery behind its head was planned or
@@ -598,6 +606,10 @@ func (d *Dispatcher) share(o *outlet) int {
 func (d *Dispatcher) begin(ctx context.Context, l *lane, now time.Time) {
 	if l.outlet.until.After(now) {
 		d.postpone(l, l.outlet.until)
+		return
+	}
+	if d.isWoken(l.outlet.id) {
+		d.postpone(l, now) // it is another now, and taken up first
 		return
 	}
 	met := l.outlet.known

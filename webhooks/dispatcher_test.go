@@ -610,6 +610,30 @@ func TestLanesAreReadBehindTheirEndpoint(t *testing.T) {
 	}
 }
 
+// An endpoint that is disabled while the dispatcher is at work is sent nothing more,
+// even if the dispatcher has what was planned since.
+func TestNothingBeginsBehindWake(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, webhooks.Config{})
+		known, other := b.target(1, nil), b.target(2, nil)
+		b.plan(known, 1, 1)
+		stop := b.run()
+		b.queue.asked = func() {
+			b.queue.asked = nil
+			b.target(1, func(t *webhooks.Target) { t.Disabled = true })
+			b.d.Wake(known)
+		}
+		first, late := b.plan(other, 1, 2), b.plan(known, 1, 3)
+		b.d.Offer([]webhooks.Delivery{first, late})
+		synctest.Wait()
+		if b.now(first).State != webhooks.Delivered || b.now(late).Attempts != 0 {
+			t.Errorf("the other's %+v, of the one that is disabled %+v", b.now(first), b.now(late))
+		}
+		b.end(stop)
+	})
+}
+
 func TestTheDeliveriesOfADeletedEndpointAreCancelled(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

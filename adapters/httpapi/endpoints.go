@@ -296,12 +296,17 @@ func (s *Server) endpointOrder(c *call, id string) endpointOrder {
 	return endpointOrder{Account: c.account, ID: id, IfVersion: c.ifVersion, Key: c.key, Metadata: c.meta}
 }
 
-// executeEndpoint runs an order. An endpoint of another account is not there.
+// executeEndpoint runs an order, and waits until those who send have heard of what
+// came of it, but not for long: what is posted after the answer finds the endpoint
+// as the answer has it. An endpoint of another account is not there.
 func (s *Server) executeEndpoint(ctx context.Context, o endpointOrder) (endpointDone, error) {
 	done, err := s.cfg.Endpoints.Execute(ctx, o)
 	version, ok := errors.AsType[*eventstore.VersionError](err)
 	if errors.Is(err, eventstore.ErrForeign) || ok && version.Actual == 0 {
 		err = endpoint.NotRegistered
+	}
+	if err == nil {
+		_ = s.settle(ctx) // it has happened, seen or not
 	}
 	return done, err
 }
