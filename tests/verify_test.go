@@ -338,7 +338,10 @@ func TestVerifyFindsWhatWasTamperedWith(t *testing.T) {
 		},
 		{
 			name: "a delivery that cannot have been removed: older ones are there",
-			do:   []tampering{set("DELETE FROM deliveries WHERE position = ? AND endpoint = ?", p.events, p.full)},
+			do: []tampering{
+				set("DELETE FROM deliveries WHERE position = ? AND endpoint = ?", p.events, p.full),
+				set("UPDATE deliveries SET ended_at = ended_at - 3600000000"),
+			},
 			args: []string{"--keep-deliveries", "1ns"}, missing: []int64{p.events},
 		},
 		{
