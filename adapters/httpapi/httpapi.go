@@ -141,6 +141,9 @@ type Rebuilder interface {
 	// Ask has a projection rebuilt. It returns projections.ErrNoProjection,
 	// ErrNoReadModel, or ErrRebuilding with the rebuild that is asked for already.
 	Ask(ctx context.Context, projection string) (projections.Rebuild, error)
+	// Cancel ends a rebuild that waits or runs. It returns
+	// projections.ErrNoProjection, or ErrNotRebuilding with the last rebuild.
+	Cancel(ctx context.Context, projection string) (projections.Rebuild, error)
 	// Rebuilds returns the last rebuild of each projection.
 	Rebuilds(ctx context.Context) (map[string]projections.Rebuild, error)
 }
@@ -149,6 +152,10 @@ type Rebuilder interface {
 type noRebuilder struct{}
 
 func (noRebuilder) Ask(context.Context, string) (projections.Rebuild, error) {
+	return projections.Rebuild{}, projections.ErrNoProjection
+}
+
+func (noRebuilder) Cancel(context.Context, string) (projections.Rebuild, error) {
 	return projections.Rebuild{}, projections.ErrNoProjection
 }
 
