@@ -269,6 +269,11 @@ func NewRebuilder(cfg RebuilderConfig) *Rebuilder {
 // Rung is a latch that is set when there is something new to do.
 func (b *Rebuilder) Rung() <-chan struct{} { return b.rung }
 
+// ReadModels returns the names of the projections that can be rebuilt.
+func (b *Rebuilder) ReadModels() []string {
+	return slices.DeleteFunc(slices.Clone(b.cfg.Names), func(name string) bool { return newShadowed(name, nil) == nil })
+}
+
 // Ask has a projection rebuilt. It returns ErrNoProjection, ErrNoReadModel, or
 // ErrRebuilding with the rebuild that is asked for already.
 func (b *Rebuilder) Ask(ctx context.Context, projection string) (Rebuild, error) {
