@@ -124,6 +124,9 @@ func TestEveryQueryHasItsIndex(t *testing.T) {
 	check("crowded", crowded, false, "a", 10)
 	check("oldest ended", oldestEnded, false, 1, 10)
 	check("keys", pruneKeys, false, 1, 10)
+	if plan := s.explain(t, countOwed); len(plan) != 1 || !strings.Contains(plan[0], "USING COVERING INDEX deliveries_pending") {
+		t.Errorf("what is owed is counted by %q", plan)
+	}
 }
 
 // What the dispatcher and the lists ask for costs the same with 200,000

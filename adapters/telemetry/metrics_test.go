@@ -368,10 +368,12 @@ func TestWhatIsCounted(t *testing.T) {
 	})
 	redelivered := report(3, webhooks.Delivered, webhooks.Outcome{Status: 200, Took: time.Millisecond})
 	redelivered.Delivery.Spent = 2
+	past := report(1, webhooks.Delivered, webhooks.Outcome{Status: 200, Took: time.Millisecond})
+	past.Delivery.Replay = "rpl_1"
 	m.Recorded([]webhooks.Report{
 		report(1, webhooks.Delivered, webhooks.Outcome{Status: 204, Took: time.Millisecond}),
 		report(2, webhooks.Delivered, webhooks.Outcome{Status: 200, Took: time.Millisecond}),
-		redelivered,
+		redelivered, past,
 		report(1, webhooks.Pending, webhooks.Outcome{Status: 410, Took: time.Second}),
 		report(1, webhooks.Pending, webhooks.Outcome{Fault: webhooks.TimedOut, Took: time.Second}),
 		report(12, webhooks.Parked, webhooks.Outcome{Fault: webhooks.Unrendered}),
@@ -387,16 +389,16 @@ func TestWhatIsCounted(t *testing.T) {
 	everything.Planned(2)
 	pullsAndErasures(everything)
 	holds(t, scrape(t, m.Handler()), map[string]float64{
-		"delivery_attempts_total|outcome|delivered":          3,
+		"delivery_attempts_total|outcome|delivered":          4,
 		"delivery_attempts_total|outcome|status_4xx":         1,
 		"delivery_attempts_total|outcome|timed_out":          1,
 		"delivery_attempts_total|outcome|unrendered":         1,
 		"delivery_attempts_total|outcome|other":              0,
-		"delivery_attempt_duration_seconds|result|delivered": 3,
+		"delivery_attempt_duration_seconds|result|delivered": 4,
 		"delivery_attempt_duration_seconds|result|failed":    2,
 		"delivery_latency_seconds|attempt|first":             1,
 		"delivery_latency_seconds|attempt|later":             1,
-		"deliveries_ended_total|state|delivered":             3,
+		"deliveries_ended_total|state|delivered":             4,
 		"deliveries_ended_total|state|parked":                1,
 		"deliveries_ended_total|state|cancelled":             1,
 	})

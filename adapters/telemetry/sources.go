@@ -102,7 +102,7 @@ func (c *catalogue) sources(failed map[string]prometheus.Counter) *sources {
 		endpoints: c.gauge("verbatim_endpoints", "Endpoints, by how they stand: `failing` is an open breaker.", state),
 		pending:   c.gauge("verbatim_backlog_deliveries", "Deliveries that are pending, by how their endpoints stand.", state),
 		oldest: c.gauge("verbatim_backlog_oldest_seconds",
-			"Age of the oldest event that is still owed, 0 if nothing is.", state),
+			"For how long that has been owed which has waited longest, since it was planned or made pending again; 0 if nothing is.", state),
 		counted: c.gauge("verbatim_backlog_counted_timestamp_seconds",
 			"When endpoints and backlog were counted: "+BacklogAge.String()+" ago at most, or 100 times as long ago as it took."),
 		lanes:    c.gauge("verbatim_lanes", "Lanes in memory."),
