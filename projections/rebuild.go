@@ -417,14 +417,15 @@ func (b *Rebuilder) next(ctx context.Context) (next Rebuild, found bool, err err
 	return next, true, nil
 }
 
-// show says how the rebuild under way stands, and reports whether it still is: one
-// that was cancelled stays so.
-func (b *Rebuilder) show(r Rebuild) bool {
+// show says how the rebuild under way stands.
+func (b *Rebuilder) show(r Rebuild) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.showLocked(r)
+	b.showLocked(r)
 }
 
+// showLocked is show for who holds mu. It returns false if the rebuild is not under
+// way any more: one that was cancelled stays so.
 func (b *Rebuilder) showLocked(r Rebuild) bool {
 	if b.under != r.Projection {
 		return false
