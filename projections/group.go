@@ -324,6 +324,7 @@ func (g *Group) Commit(ctx context.Context) error {
 var errDropped = errors.New("the page was dropped before it was committed; its events come again")
 
 func (g *Group) commit(ctx context.Context, page *Page) error {
+	page.At = g.clock()
 	if err := g.store.CommitPage(ctx, page); err != nil {
 		g.failed(err)
 		return errors.Join(fmt.Errorf("commit page: %w", err), g.drop(ctx))

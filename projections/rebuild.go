@@ -49,6 +49,8 @@ var (
 	ErrNoReadModel = errors.New("the rows of this projection do not follow from the log alone")
 	// ErrRebuilding says that the projection is being rebuilt already.
 	ErrRebuilding = errors.New("this projection is being rebuilt")
+	// ErrNotRebuilding says that there is no rebuild of it to be cancelled.
+	ErrNotRebuilding = errors.New("this projection is not being rebuilt")
 )
 
 // A RebuildState is where a rebuild stands.
@@ -56,11 +58,17 @@ type RebuildState string
 
 // The states. A rebuild waits until those before it have ended.
 const (
-	RebuildWaiting RebuildState = "waiting"
-	RebuildRunning RebuildState = "running"
-	RebuildDone    RebuildState = "done"
-	RebuildFailed  RebuildState = "failed"
+	RebuildWaiting   RebuildState = "waiting"
+	RebuildRunning   RebuildState = "running"
+	RebuildDone      RebuildState = "done"
+	RebuildFailed    RebuildState = "failed"
+	RebuildCancelled RebuildState = "cancelled" // somebody did not want it any more
 )
+
+// RebuildStates returns all of them.
+func RebuildStates() []RebuildState {
+	return []RebuildState{RebuildWaiting, RebuildRunning, RebuildDone, RebuildFailed, RebuildCancelled}
+}
 
 // A RebuildPhase is what a rebuild that runs is at.
 type RebuildPhase string
@@ -100,7 +108,7 @@ type Rebuild struct {
 }
 
 // Ended reports whether nothing more becomes of it.
-func (r *Rebuild) Ended() bool { return r.State == RebuildDone || r.State == RebuildFailed }
+func (r *Rebuild) Ended() bool { return r.State != RebuildWaiting && r.State != RebuildRunning }
 
 // Differences count rows that were not what the log says.
 type Differences struct {
@@ -246,6 +254,7 @@ type Rebuilder struct {
 
 	mu     sync.Mutex
 	last   map[string]Rebuild // of each projection
+	under  string             // the projection whose rebuild is under way; "" once that was cancelled or has ended
 	void   bool               // what was folded is
 	loaded bool
 
@@ -259,6 +268,11 @@ func NewRebuilder(cfg RebuilderConfig) *Rebuilder {
 
 // Rung is a latch that is set when there is something new to do.
 func (b *Rebuilder) Rung() <-chan struct{} { return b.rung }
+
+// ReadModels returns the names of the projections that can be rebuilt.
+func (b *Rebuilder) ReadModels() []string {
+	return slices.DeleteFunc(slices.Clone(b.cfg.Names), func(name string) bool { return newShadowed(name, nil) == nil })
+}
 
 // Ask has a projection rebuilt. It returns ErrNoProjection, ErrNoReadModel, or
 // ErrRebuilding with the rebuild that is asked for already.
@@ -282,10 +296,45 @@ func (b *Rebuilder) Ask(ctx context.Context, projection string) (Rebuild, error)
 		return Rebuild{}, err
 	}
 	b.last[projection] = r
+	b.ring()
+	return r, nil
+}
+
+func (b *Rebuilder) ring() {
 	select {
 	case b.rung <- struct{}{}:
 	default:
 	}
+}
+
+// Cancel ends the rebuild of a projection that waits or runs, for good: its new
+// rows will not serve, and are cleared away. It returns ErrNoProjection, or
+// ErrNotRebuilding with the last rebuild, if there was one.
+func (b *Rebuilder) Cancel(ctx context.Context, projection string) (Rebuild, error) {
+	if !slices.Contains(b.cfg.Names, projection) {
+		return Rebuild{}, ErrNoProjection
+	}
+	if err := b.load(ctx); err != nil {
+		return Rebuild{}, err
+	}
+	b.swap.Lock() // a swap that is under way is over, and was in time
+	defer b.swap.Unlock()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r, ok := b.last[projection]
+	if !ok || r.Ended() {
+		return r, ErrNotRebuilding
+	}
+	at := b.time()
+	r.State, r.Phase, r.EndedAt = RebuildCancelled, "", &at
+	if err := b.cfg.Store.SaveRebuild(ctx, r); err != nil {
+		return Rebuild{}, err
+	}
+	b.last[projection] = r
+	if b.under == projection {
+		b.under = ""
+	}
+	b.ring()
 	return r, nil
 }
 
@@ -339,8 +388,16 @@ func (r *Rebuild) again() Rebuild {
 	return Rebuild{Projection: r.Projection, State: RebuildWaiting, Restarts: r.Restarts + 1, AskedAt: r.AskedAt, Error: r.Error}
 }
 
-// waiting returns the rebuild that was asked for first of those that wait.
-func (b *Rebuilder) waiting() (next Rebuild, found bool) {
+// notYet returns the rebuild as it was before it began.
+func (r *Rebuild) notYet() Rebuild {
+	waiting := *r
+	waiting.State, waiting.Phase, waiting.StartedAt = RebuildWaiting, "", nil
+	return waiting
+}
+
+// next puts the rebuild that was asked for first of those that wait under way, on
+// record too.
+func (b *Rebuilder) next(ctx context.Context) (next Rebuild, found bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, r := range b.last {
@@ -348,14 +405,44 @@ func (b *Rebuilder) waiting() (next Rebuild, found bool) {
 			next, found = r, true
 		}
 	}
-	return next, found
+	if !found {
+		return next, false, nil
+	}
+	at := b.time()
+	next.State, next.Phase, next.StartedAt = RebuildRunning, RebuildBuilding, &at
+	if err := b.cfg.Store.SaveRebuild(ctx, next); err != nil {
+		return next, false, err
+	}
+	b.last[next.Projection], b.under = next, next.Projection
+	return next, true, nil
 }
 
+// show says how the rebuild under way stands.
 func (b *Rebuilder) show(r Rebuild) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	b.showLocked(r)
+}
+
+// showLocked is show for who holds mu. It returns false if the rebuild is not under
+// way any more: one that was cancelled stays so.
+func (b *Rebuilder) showLocked(r Rebuild) bool {
+	if b.under != r.Projection {
+		return false
+	}
 	r.Differences.Examples = slices.Clone(r.Differences.Examples)
 	b.last[r.Projection] = r
+	if r.State != RebuildRunning {
+		b.under = ""
+	}
+	return true
+}
+
+// cancelled reports whether what was under way is so no more.
+func (b *Rebuilder) cancelled() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.under == ""
 }
 
 // voided reports whether what was folded is void, and forgets that it was.
@@ -381,7 +468,13 @@ func (b *Rebuilder) Step(ctx context.Context) (worked bool, wait time.Duration, 
 		return worked, wait, err
 	}
 	s := b.now
-	if b.voided() {
+	switch void := b.voided(); {
+	case s.Ended(): // and is to be made known yet
+	case b.cancelled():
+		b.now = nil
+		b.cfg.Slog.Info("the rebuild of a read model was cancelled", "projection", s.Projection, "position", s.Position)
+		return true, 0, nil
+	case void:
 		b.abandon(s.Rebuild.again())
 		return true, 0, nil
 	}
@@ -412,8 +505,18 @@ func (b *Rebuilder) Step(ctx context.Context) (worked bool, wait time.Duration, 
 	at := b.time()
 	failed := s.Rebuild
 	failed.State, failed.Phase, failed.EndedAt = RebuildFailed, "", &at
-	b.abandon(failed)
-	return false, webhooks.Pause, errors.Join(err, b.cfg.Store.SaveRebuild(ctx, failed))
+	b.now = nil
+	return false, webhooks.Pause, errors.Join(err, b.fail(ctx, failed))
+}
+
+// fail gives the rebuild under way up, on record too.
+func (b *Rebuilder) fail(ctx context.Context, r Rebuild) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.showLocked(r) {
+		return nil
+	}
+	return b.cfg.Store.SaveRebuild(ctx, r)
 }
 
 // abandon leaves what is under way, to be cleared away with the next steps.
@@ -431,21 +534,24 @@ func (b *Rebuilder) begin(ctx context.Context) (worked bool, wait time.Duration,
 	if more {
 		return true, RebuildBreath, nil
 	}
-	r, found := b.waiting()
+	b.voided() // all that is folded is read from now on
+	r, found, err := b.next(ctx)
+	if err != nil {
+		return false, webhooks.Pause, err
+	}
 	if !found {
 		return false, webhooks.Forever, nil
 	}
-	at := b.time()
-	r.State, r.Phase, r.StartedAt = RebuildRunning, RebuildBuilding, &at
-	b.voided() // all that is folded is read from now on
-	if err := errors.Join(b.cfg.Store.SaveRebuild(ctx, r), b.cfg.Store.OpenShadow(ctx, r.Projection)); err != nil {
+	if err := b.cfg.Store.OpenShadow(ctx, r.Projection); err != nil {
+		b.show(r.notYet())
 		return false, webhooks.Pause, err
 	}
 	b.now, err = b.newShadow(ctx, r)
 	if err != nil {
+		b.now = nil
+		b.show(r.notYet())
 		return false, webhooks.Pause, err
 	}
-	b.show(r)
 	return true, 0, nil
 }
 
@@ -707,16 +813,17 @@ func (s *shadow) exchange(ctx context.Context) error {
 	s.swap.Lock()
 	defer s.swap.Unlock()
 	s.mu.Lock()
-	void := s.void
+	stays := s.void || s.under == ""
 	s.mu.Unlock()
-	if void {
-		return nil // and the next Step begins anew
+	if stays {
+		return nil // and the next Step begins anew, or not at all
 	}
 	swap := Swap{At: s.Target, Parked: s.rows.sortedParked(), Report: report}
 	if err := s.cfg.Store.SwapShadow(ctx, swap, at); err != nil {
 		return fmt.Errorf("put new rows of %s in place: %w", s.Projection, err)
 	}
 	s.Rebuild = report
+	s.show(report) // before anybody can cancel what is done
 	return nil
 }
 

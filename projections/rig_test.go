@@ -201,6 +201,9 @@ func (s *rows) CommitPage(ctx context.Context, p *projections.Page) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	if !p.At.Equal(clock()) {
+		return fmt.Errorf("the page was made at %v, not when its group has the time", p.At)
+	}
 	committed, err := true, error(nil)
 	if s.commit != nil {
 		committed, err = s.commit(p)

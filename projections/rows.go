@@ -104,7 +104,8 @@ type Parked struct {
 // whole or not at all.
 type Page struct {
 	Checkpoints []Checkpoint
-	Seen        int64 // what Store.Erasures returned before anything was read for it
+	At          time.Time // when it was made: what it plans is owed since then
+	Seen        int64     // what Store.Erasures returned before anything was read for it
 	Rows        Rows
 	Parked      []Parked // new ones, or old ones that failed again
 	Released    []Parked // streams that go on

@@ -458,3 +458,73 @@ func TestMetricsOfAWholeRun(t *testing.T) {
 		t.Errorf("exit code %d, %d bytes of spans\n%s", code, spans.Load(), s.errs)
 	}
 }
+
+// TestMetricsOfWhatWorksInTheBackground scrapes a program that has sent the past,
+// made a read model anew, cancelled that, and erased somebody.
+func TestMetricsOfWhatWorksInTheBackground(t *testing.T) {
+	t.Parallel()
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) }))
+	t.Cleanup(receiver.Close)
+	folder := t.TempDir()
+	s := startServer(t, folder)
+	var made, ep, known struct{ ID, Backfill string }
+	s.call(http.MethodPost, "/v1/conversations", s.key, `{"customer":{"name":"Jon Snow"}}`, &made)
+	s.call(http.MethodPost, "/v1/endpoints", s.key,
+		`{"url":"`+receiver.URL+`","dialect":"verbatim@1","events":["conversation.created"],"start":"beginning"}`, &ep)
+	s.call(http.MethodGet, "/v1/endpoints/"+ep.ID+"/feed", s.key, "", nil)
+	s.call(http.MethodGet, "/v1/endpoints/"+ep.ID+"/feed?after=2", s.key, "", nil)
+	s.call(http.MethodPost, "/v1/contacts", s.key, `{"id":"ygritte","name":"Ygritte"}`, &known)
+	s.call(http.MethodPost, "/v1/contacts/"+known.ID+"/erase", s.key, "{}", nil)
+	for _, c := range []struct {
+		args []string
+		code int
+		says string
+	}{
+		{[]string{"inbox", "--wait"}, 0, ""},
+		{[]string{"typing", "--cancel"}, 1, "projection.not_rebuilding"},
+		{[]string{"inbox", "--cancel", "--wait"}, 2, "contradict"},
+	} {
+		r := runCommand(t, "", append(append([]string{"rebuild-projection"}, c.args...), "-database", "sqlite:"+folder)...)
+		if r.code != c.code || !strings.Contains(r.errors, c.says) {
+			t.Errorf("%q: %+v", c.args, r)
+		}
+	}
+	var text string
+	poll(t, func() bool {
+		_, b, err := s.try(http.MethodGet, "/metrics", "", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = string(b)
+		return strings.Contains(text, `verbatim_erasures_ended_total{state="done"} 1`+"\n") &&
+			strings.Contains(text, `verbatim_deliveries_ended_total{state="delivered"} 1`+"\n") &&
+			strings.Contains(text, `verbatim_replays{kind="backfill",state="running"} 0`+"\n")
+	})
+	for _, line := range []string{
+		`verbatim_replay_deliveries_total{kind="backfill"} 1`,
+		`verbatim_replay_deliveries_total{kind="replay"} 0`,
+		`verbatim_replay_lag_events{kind="backfill"} 0`,
+		`verbatim_delivery_latency_seconds_count{attempt="first"} 0`, // what was sent late on purpose says nothing of it
+		`verbatim_feed_pulls_total{result="items"} 1`,
+		`verbatim_feed_pulls_total{result="empty"} 1`,
+		`verbatim_feed_items_total 1`,
+		`verbatim_feed_pulls_waiting 0`,
+		`verbatim_rebuild_state{projection="inbox",state="done"} 1`,
+		`verbatim_rebuild_state{projection="typing",state="done"} 0`,
+		`verbatim_rebuild_differences{projection="inbox"} 0`,
+		`verbatim_erasures_asked_total 1`,
+		`verbatim_erasure_events_total 1`,
+	} {
+		if !strings.Contains(text, "\n"+line+"\n") {
+			t.Errorf("no %s", line)
+		}
+	}
+	for _, unbounded := range []string{made.ID, ep.ID, ep.Backfill, known.ID, receiver.URL} {
+		if strings.Contains(text, unbounded) {
+			t.Errorf("%s is told", unbounded)
+		}
+	}
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit code %d\n%s", code, s.errs)
+	}
+}

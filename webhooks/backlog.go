@@ -18,7 +18,10 @@ func Standings() []Standing { return []Standing{Active, Failing, Disabled} }
 
 // A Backlog is what is owed to all endpoints of a standing together.
 type Backlog struct {
-	Endpoints int       // how many there are
-	Pending   int       // deliveries
-	Oldest    time.Time // the event's time of the oldest of them; zero if there is none
+	Endpoints int // how many there are
+	Pending   int // deliveries
+	// Oldest is since when that is owed which has waited longest: since it was
+	// planned, or made pending again, be the event however old. It is zero if there
+	// is none.
+	Oldest time.Time
 }

@@ -165,6 +165,18 @@ type Replay struct {
 	EndedAt   *time.Time
 }
 
+// Lag returns how many positions of a log with that head the replay has yet to come
+// past. A backfill that has not gone over to live events goes to the head.
+func (r *Replay) Lag(head int64) int64 {
+	if r.Phase != PhaseHold && r.Phase != PhaseFeed || r.State != ReplayRunning && r.State != ReplayPaused {
+		return 0
+	}
+	if r.To > 0 {
+		head = r.To
+	}
+	return max(0, head-max(r.Cursor.Position, r.Selection.From-1))
+}
+
 // ReplayCounts is what a replay has done to deliveries.
 type ReplayCounts struct {
 	SentAgain int64 `json:"sent_again"` // made pending again

@@ -145,3 +145,34 @@ func TestWhatAReplayMeans(t *testing.T) {
 		}
 	}
 }
+
+// How far a replay is behind where it goes is what it has yet to come past, and
+// nothing once it looks no further.
+func TestHowFarAReplayIsBehind(t *testing.T) {
+	t.Parallel()
+	const head = 100
+	for _, tt := range []struct {
+		name string
+		r    webhooks.Replay
+		want int64
+	}{
+		{"a replay", webhooks.Replay{To: 80, Cursor: webhooks.Mark{Position: 30}}, 50},
+		{"before its beginning", webhooks.Replay{To: 80, Selection: webhooks.ReplaySelection{From: 71}}, 10},
+		{"paused", webhooks.Replay{State: webhooks.ReplayPaused, To: 80}, 80},
+		{"a backfill", webhooks.Replay{Kind: webhooks.Backfill, Phase: webhooks.PhaseHold, Cursor: webhooks.Mark{Position: 30}}, 70},
+		{"at its end", webhooks.Replay{To: 80, Cursor: webhooks.Mark{Position: 80}}, 0},
+		{"behind its end", webhooks.Replay{To: 80, Cursor: webhooks.Mark{Position: 90}}, 0},
+		{"fed", webhooks.Replay{Phase: webhooks.PhaseDrain, To: 80}, 0},
+		{"cancelled", webhooks.Replay{State: webhooks.ReplayCancelled, To: 80}, 0},
+	} {
+		if tt.r.Phase == webhooks.PhaseNone {
+			tt.r.Phase = webhooks.PhaseFeed
+		}
+		if tt.r.State == "" {
+			tt.r.State = webhooks.ReplayRunning
+		}
+		if got := tt.r.Lag(head); got != tt.want {
+			t.Errorf("%s: %d, want %d", tt.name, got, tt.want)
+		}
+	}
+}

@@ -19,8 +19,9 @@ type Selection struct {
 	Events  []string  `json:"events,omitempty"` // facts, groups of them, the dialect's own names, or "*"; see CheckEvents
 	Reasons []string  `json:"reasons,omitempty"`
 	Stream  string    `json:"stream,omitempty"`
-	From    time.Time `json:"from,omitzero"` // created then or later
-	To      time.Time `json:"to,omitzero"`   // created before
+	Replay  string    `json:"replay,omitempty"` // the replay that made them pending last
+	From    time.Time `json:"from,omitzero"`    // created then or later
+	To      time.Time `json:"to,omitzero"`      // created before
 }
 
 // Match reports whether d is among those that are meant.
@@ -29,16 +30,17 @@ func (s *Selection) Match(d *Delivery) bool {
 		(len(s.Events) == 0 || Wants(s.Events, d.Event, Word{Name: d.Name})) &&
 		(len(s.Reasons) == 0 || slices.Contains(s.Reasons, d.Reason)) &&
 		(s.Stream == "" || s.Stream == d.Stream) &&
+		(s.Replay == "" || s.Replay == d.Replay) &&
 		(s.From.IsZero() || !d.CreatedAt.Before(s.From)) &&
 		(s.To.IsZero() || d.CreatedAt.Before(s.To))
 }
 
 // All reports whether every delivery is meant.
 func (s *Selection) All() bool {
-	return len(s.States) == 0 && s.Stream == "" && !s.Picky()
+	return len(s.States) == 0 && s.Stream == "" && s.Replay == "" && !s.Picky()
 }
 
-// Picky reports whether anything but state and stream decides.
+// Picky reports whether anything but state, stream and replay decides.
 func (s *Selection) Picky() bool {
 	return len(s.Events) > 0 || len(s.Reasons) > 0 || !s.From.IsZero() || !s.To.IsZero()
 }

@@ -124,6 +124,7 @@ type listDeliveriesInput struct {
 	State        []string `query:"state" enum:"pending,delivered,parked,cancelled" doc:"Only those in one of these states, separated by commas."`
 	Event        string   `query:"event" doc:"Only those of this event: the fact's name, a group of facts (conversation.*), or the dialect's own name."`
 	Conversation string   `query:"conversation" doc:"Only those of this conversation: its id."`
+	Replay       string   `query:"replay" doc:"Only those that this replay or backfill of the endpoint sent, and nothing since sent again: its id."`
 	From         string   `query:"from" format:"date-time" doc:"Only those created then or later."`
 	To           string   `query:"to" format:"date-time" doc:"Only those created before."`
 	Cursor       string   `query:"cursor" doc:"page.next of the page before, with the same filters."`
@@ -131,7 +132,7 @@ type listDeliveriesInput struct {
 }
 
 func (in *listDeliveriesInput) selection() (webhooks.Selection, error) {
-	var sel webhooks.Selection
+	sel := webhooks.Selection{Replay: in.Replay}
 	for _, state := range in.State {
 		sel.States = append(sel.States, webhooks.State(state))
 	}
@@ -207,6 +208,15 @@ func (s *Server) listDeliveries(ctx context.Context, in *listDeliveriesInput) (*
 				return nil, &domain.FieldError{Field: "event", Rule: wrong.Rule}
 			}
 			return nil, err
+		}
+	}
+	if in.Replay != "" {
+		r, found, err := s.cfg.Models.Replay(ctx, in.Replay)
+		if err != nil {
+			return nil, err
+		}
+		if !found || r.EndpointID != in.ID {
+			return nil, &domain.FieldError{Field: "replay", Rule: "must be a replay or a backfill of this endpoint; GET …/replays lists them"}
 		}
 	}
 	ds, next, err := s.cfg.Models.Deliveries(ctx, in.ID, sel, webhooks.Mark{Position: from.Position, Name: from.Name}, in.Limit)

@@ -123,6 +123,9 @@ func (s *Server) readFeed(ctx context.Context, in *readFeedInput) (*feedAnswer, 
 		return nil, err
 	}
 	page, err := s.await(ctx, feed, from, in.Limit, wait)
+	if ctx.Err() == nil {
+		s.cfg.FeedPulled(len(page.Items), err)
+	}
 	if inTheWay, ok := errors.AsType[*projections.FeedError](err); ok && ctx.Err() == nil {
 		s.logInternal(ctx, err)
 		return nil, newProblem(http.StatusInternalServerError, "feed.unreadable",
@@ -241,10 +244,12 @@ func (s *Server) await(
 			return page, err
 		}
 		from = page.Next
+		s.waiting.Add(1)
 		goesOn, err := heard(ctx, latch, timer.C, s.closing)
 		if goesOn && waited {
 			goesOn, err = heard(ctx, time.After(feedPause), timer.C, s.closing)
 		}
+		s.waiting.Add(-1)
 		if !goesOn {
 			return page, err
 		}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -275,6 +276,43 @@ func TestFeedWaits(t *testing.T) {
 	h.api.Close()
 	(<-answered).is(200).has("data", "[]", "next", h.head())
 	h.do("GET", ep+"/feed?wait=30s&after="+fmt.Sprint(h.head()), nil).is(200).has("data", "[]")
+}
+
+// TestFeedPullsAreCounted: with what they got, and while they wait; what was never
+// looked for is none.
+func TestFeedPullsAreCounted(t *testing.T) {
+	t.Parallel()
+	log := &lookedLog{}
+	var pulls []string // each is told of before it is answered
+	h := open(t, log.config, func(cfg *httpapi.Config) {
+		cfg.FeedPulled = func(items int, err error) { pulls = append(pulls, fmt.Sprint(items, " ", err != nil)) }
+	})
+	ep := h.hook()
+	h.conversation()
+	answered := log.waiting(h, ep)
+	for h.api.Waiting() == 0 {
+		runtime.Gosched()
+	}
+	head := h.head()
+	h.conversation()
+	(<-answered).is(200)
+	if n := h.api.Waiting(); n != 0 {
+		t.Errorf("%d still wait", n)
+	}
+	h.do("GET", ep+"/feed?after="+fmt.Sprint(h.head()), nil).is(200)
+	h.do("GET", ep+"/feed?limit=0", nil).fails(422, "invalid_field")
+	if _, err := h.store.Append(t.Context(), eventstore.Commit{Account: "default", Appends: []eventstore.Append{{
+		Stream: "conversation-01931b3e-7c1f-7d2a-9d5e-0a6f3c2b1a01",
+		Events: []eventstore.Draft{{ID: uuid.New(), Type: "conversation.unheard_of", Schema: 1, Time: time.Now(), Data: []byte("{}")}},
+	}}}); err != nil {
+		t.Fatal(err)
+	}
+	h.do("GET", ep+"/feed?after="+fmt.Sprint(h.head()-1), nil).fails(500, "feed.unreadable")
+	h.log.forget()
+	want := []string{fmt.Sprint(len(h.pushed(ep, head)), " false"), "0 false", "0 true"}
+	if !slices.Equal(pulls, want) {
+		t.Errorf("pulled %q, want %q", pulls, want)
+	}
 }
 
 func TestFeedRefuses(t *testing.T) {

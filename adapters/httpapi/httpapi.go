@@ -141,6 +141,9 @@ type Rebuilder interface {
 	// Ask has a projection rebuilt. It returns projections.ErrNoProjection,
 	// ErrNoReadModel, or ErrRebuilding with the rebuild that is asked for already.
 	Ask(ctx context.Context, projection string) (projections.Rebuild, error)
+	// Cancel ends a rebuild that waits or runs. It returns
+	// projections.ErrNoProjection, or ErrNotRebuilding with the last rebuild.
+	Cancel(ctx context.Context, projection string) (projections.Rebuild, error)
 	// Rebuilds returns the last rebuild of each projection.
 	Rebuilds(ctx context.Context) (map[string]projections.Rebuild, error)
 }
@@ -149,6 +152,10 @@ type Rebuilder interface {
 type noRebuilder struct{}
 
 func (noRebuilder) Ask(context.Context, string) (projections.Rebuild, error) {
+	return projections.Rebuild{}, projections.ErrNoProjection
+}
+
+func (noRebuilder) Cancel(context.Context, string) (projections.Rebuild, error) {
 	return projections.Rebuild{}, projections.ErrNoProjection
 }
 
@@ -208,6 +215,9 @@ type Config struct {
 	Heartbeat time.Duration
 	// Served is told of each request once it was answered. Defaults to nobody.
 	Served func(ctx context.Context, s Served)
+	// FeedPulled is told of each pull of a feed that was answered: how many items it
+	// got, or why none. Defaults to nobody.
+	FeedPulled func(items int, err error)
 	// Metrics answers GET /metrics. Without it there is no such path.
 	Metrics http.Handler
 	// Version is the program's, for the health routes. Defaults to "dev".
@@ -261,6 +271,9 @@ func (c *Config) setDefaults() {
 	if c.Pulled == nil {
 		c.Pulled = projections.NewTranscripts(c.Log, c.Codec, c.Dialects, projections.FeedMemory)
 	}
+	if c.FeedPulled == nil {
+		c.FeedPulled = func(int, error) {}
+	}
 	if c.Ready == nil {
 		c.Ready = func(context.Context) error { return nil }
 	}
@@ -289,6 +302,7 @@ type Server struct {
 	running running    // idempotency keys of requests under way
 	tail    *tail
 	streams atomic.Int64  // event streams that are open
+	waiting atomic.Int64  // pulls of feeds that wait for something to happen
 	looks   chan struct{} // a slot for each look into a feed
 	closing chan struct{}
 	close   func()

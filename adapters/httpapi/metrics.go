@@ -34,6 +34,9 @@ func (s *Server) served(ctx context.Context, c *call, w *tracked) {
 // Streams returns how many event streams are open.
 func (s *Server) Streams() int64 { return s.streams.Load() }
 
+// Waiting returns how many pulls of feeds wait for something to happen.
+func (s *Server) Waiting() int64 { return s.waiting.Load() }
+
 // metricsRoutes registers what a scraper reads: open like the health routes, for
 // it says nothing about accounts.
 func (s *Server) metricsRoutes() {

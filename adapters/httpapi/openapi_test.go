@@ -70,7 +70,7 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 		"/v1/jobs":                "get", "/v1/jobs/{id}": "get", "/v1/jobs/{id}/cancel": "post",
 		"/v1/contacts": "post", "/v1/contacts/{id}": "get patch", "/v1/contacts/{id}/erase": "post", "/v1/erasures/{id}": "get", "/v1/widget/triggered": "post",
 		"/v1/dialects": "get", "/v1/dialects/{name}": "get", "/v1/dialects/{name}/preview": "post",
-		"/v1/keys": "get post", "/v1/keys/{id}": "delete", "/v1/projections": "get", "/v1/projections/retry": "post", "/v1/projections/{name}/rebuild": "post",
+		"/v1/keys": "get post", "/v1/keys/{id}": "delete", "/v1/projections": "get", "/v1/projections/retry": "post", "/v1/projections/{name}/rebuild": "delete post",
 		"/livez": "get", "/readyz": "get", "/metrics": "get", "/openapi.json": "get", "/docs": "get",
 	} {
 		for method := range strings.FieldsSeq(methods) {

@@ -48,6 +48,9 @@ func (s *Server) operatorRoutes() {
 		"Make a read model anew", "For the operator. It is made from the whole log beside the one that serves, compared with it, and takes its place "+
 			"in one transaction: reads and writes go on. GET /v1/projections shows how far that is, and what was found. It survives restarts, by beginning anew."),
 		http.StatusAccepted), s.rebuildProjection)
+	register(s, operatorOperation(http.MethodDelete, "cancel-rebuild", "/v1/projections/{name}/rebuild",
+		"Cancel a rebuild", "For the operator. One that waits or runs ends here, for good: what serves goes on serving, the new rows are cleared away, "+
+			"and another rebuild can be asked for at once."), s.cancelRebuild)
 	register(s, withStatus(operatorOperation(http.MethodPost, "retry-projections", "/v1/projections/retry",
 		"Try parked streams again", "For the operator. It happens within a second or two."),
 		http.StatusAccepted), s.retryProjections)
@@ -274,12 +277,34 @@ func (s *Server) rebuildProjection(ctx context.Context, in *projectionPath) (*re
 	r, err := s.cfg.Rebuilder.Ask(ctx, in.Name)
 	switch {
 	case errors.Is(err, projections.ErrNoProjection):
-		return nil, newProblem(http.StatusNotFound, "projection.not_found", "there is no such projection; GET /v1/projections lists them")
+		return nil, noProjection()
 	case errors.Is(err, projections.ErrNoReadModel):
 		return nil, newProblem(http.StatusConflict, "projection.no_read_model",
 			"its rows bear what became of deliveries, which the log does not know; verify proves them against the log, and a replay of an endpoint sends again")
 	case errors.Is(err, projections.ErrRebuilding):
 		return nil, newProblem(http.StatusConflict, "projection.rebuilding", "it is "+string(r.State)+" already; GET /v1/projections says how far it has got")
+	case err != nil:
+		return nil, err
+	}
+	return &rebuildAnswer{newRebuildView(r, s.cfg.Clock())}, nil
+}
+
+func noProjection() *Problem {
+	return newProblem(http.StatusNotFound, "projection.not_found", "there is no such projection; GET /v1/projections lists them")
+}
+
+func (s *Server) cancelRebuild(ctx context.Context, in *projectionPath) (*rebuildAnswer, error) {
+	if err := operatorOnly(callOf(ctx)); err != nil {
+		return nil, err
+	}
+	r, err := s.cfg.Rebuilder.Cancel(ctx, in.Name)
+	switch {
+	case errors.Is(err, projections.ErrNoProjection):
+		return nil, noProjection()
+	case errors.Is(err, projections.ErrNotRebuilding) && r.State == "":
+		return nil, newProblem(http.StatusConflict, "projection.not_rebuilding", "it is not being rebuilt, and never was")
+	case errors.Is(err, projections.ErrNotRebuilding):
+		return nil, newProblem(http.StatusConflict, "projection.not_rebuilding", "it is not being rebuilt; its last rebuild is "+string(r.State))
 	case err != nil:
 		return nil, err
 	}

@@ -48,6 +48,7 @@ func TestKeysAreNoOperators(t *testing.T) {
 		h.do("GET", "/v1/projections", nil),
 		h.do("POST", "/v1/projections/retry", object{}),
 		h.do("POST", "/v1/projections/inbox/rebuild", nil),
+		h.do("DELETE", "/v1/projections/inbox/rebuild", nil),
 	} {
 		r.fails(403, "operator_only")
 	}
@@ -106,5 +107,13 @@ func TestOperatorRebuilds(t *testing.T) {
 	h.do("GET", "/v1/projections", nil, admin).is(200).has("projections.0.rebuild.state", "done", "projections.0.rebuild.events", 2,
 		"projections.0.rebuild.rows", 1, "projections.0.rebuild.differences.changed", 0, "projections.1.rebuild", nil)
 	h.do("GET", "/v1/conversations", nil).is(200).has("data.0.customer.name", jon["name"])
+	h.do("DELETE", "/v1/projections/inbox/rebuild", nil, admin).fails(409, "projection.not_rebuilding").mentions("is done")
+	h.do("DELETE", "/v1/projections/typing/rebuild", nil, admin).fails(409, "projection.not_rebuilding").mentions("never was")
+	h.do("DELETE", "/v1/projections/webhooks/rebuild", nil, admin).fails(409, "projection.not_rebuilding")
+	h.do("DELETE", "/v1/projections/outbox/rebuild", nil, admin).fails(404, "projection.not_found")
+	h.do("POST", "/v1/projections/inbox/rebuild", nil, admin).is(202)
+	h.do("DELETE", "/v1/projections/inbox/rebuild", nil, admin).is(200).has("projection", "inbox", "state", "cancelled")
+	h.do("DELETE", "/v1/projections/inbox/rebuild", nil, admin).fails(409, "projection.not_rebuilding").mentions("is cancelled")
+	h.do("GET", "/v1/projections", nil, admin).is(200).has("projections.0.rebuild.state", "cancelled")
 	h.do("POST", "/v1/projections/inbox/rebuild", nil, admin).is(202)
 }

@@ -105,6 +105,41 @@ func TestAnEndpointBeginsInThePast(t *testing.T) {
 	h.do("POST", "/v1/endpoints", hook(object{"start": "now"})).is(201).has("backfill", nil)
 }
 
+// What a replay sent is listed, with the filters of every list, and no other's.
+func TestTheDeliveriesOfAReplayAreListed(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	h.conversation()
+	h.conversation()
+	hook := object{"url": "https://example.com/hook", "dialect": "verbatim", "events": []string{"conversation.created"}, "start": "beginning"}
+	made := h.do("POST", "/v1/endpoints", hook).is(201)
+	other := h.do("POST", "/v1/endpoints", hook).is(201)
+	h.do("GET", "/v1/replays/"+made.text("backfill"), nil).is(200)
+	at := time.Now()
+	h.now = func() time.Time { at = at.Add(time.Minute); return at } // whatever rests is due
+	for range 10 {
+		if _, _, err := h.replays.Step(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	live := strings.TrimPrefix(h.conversation(), "/v1/conversations/")
+	list := "/v1/endpoints/" + made.text("id") + "/deliveries"
+	page := h.do("GET", list, nil).is(200).has("data.0.stream", "conversation-"+live, "data.0.replay", nil, "data.2.replay", made.text("backfill"), "data.3", nil)
+	list += "?replay=" + made.text("backfill")
+	h.do("GET", list, nil).is(200).has("data.0.id", page.text("data.1.id"), "data.1.id", page.text("data.2.id"), "data.2", nil)
+	first := h.do("GET", list+"&limit=1&state=pending", nil).is(200).has("data.0.id", page.text("data.1.id"), "data.1", nil)
+	h.do("GET", list+"&limit=1&state=pending&cursor="+first.text("page.next"), nil).is(200).has("data.0.id", page.text("data.2.id"), "page.next", nil)
+	h.do("GET", list+"&state=delivered", nil).is(200).has("data", "[]")
+	h.do("GET", list+"&conversation="+live, nil).is(200).has("data", "[]")
+	for _, id := range []string{"rpl_0", other.text("backfill")} {
+		h.do("GET", "/v1/endpoints/"+made.text("id")+"/deliveries?replay="+id, nil).
+			fails(422, "invalid_field").at("query.replay").mentions("replays lists them")
+	}
+	// What was sent again since is not the replay's any more.
+	h.do("POST", "/v1/deliveries/"+page.text("data.2.id")+"/redeliver", nil).is(202)
+	h.do("GET", list, nil).is(200).has("data.0.id", page.text("data.1.id"), "data.1", nil)
+}
+
 // A dry run that finds more than it may look at says where it goes on.
 func TestADryRunGoesOn(t *testing.T) {
 	t.Parallel()

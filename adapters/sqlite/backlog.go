@@ -3,11 +3,13 @@ package sqlite
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"fmt"
 
 	"verbatim/webhooks"
 )
+
+// countOwed looks at every entry of an index, and at no row.
+const countOwed = `SELECT endpoint, count(*), min(owed_at) FROM deliveries INDEXED BY deliveries_pending
+	WHERE state = 'pending' GROUP BY endpoint`
 
 // Backlog counts what is owed to endpoints, for each way to stand. It reads the whole
 // of an index that has nothing but what is pending, and nothing else of it: its
@@ -48,17 +50,11 @@ func (s *Store) Backlog(ctx context.Context) (map[webhooks.Standing]webhooks.Bac
 		sum.Endpoints++
 		out[how] = sum
 	}
-	type place struct {
-		endpoint string
-		position int64
-	}
-	oldest := make(map[webhooks.Standing]place)
-	err = each(ctx, s.read, `SELECT endpoint, count(*), min(position) FROM deliveries INDEXED BY deliveries_pending
-		WHERE state = 'pending' GROUP BY endpoint`, nil, func(rows *sql.Rows) error {
+	err = each(ctx, s.read, countOwed, nil, func(rows *sql.Rows) error {
 		var id string
 		var pending int
-		var first int64
-		if err := rows.Scan(&id, &pending, &first); err != nil {
+		var owed int64
+		if err := rows.Scan(&id, &pending, &owed); err != nil {
 			return err
 		}
 		how, ok := standing[id]
@@ -67,28 +63,11 @@ func (s *Store) Backlog(ctx context.Context) (map[webhooks.Standing]webhooks.Bac
 		}
 		sum := out[how]
 		sum.Pending += pending
-		out[how] = sum
-		if known, ok := oldest[how]; !ok || first < known.position {
-			oldest[how] = place{id, first}
+		if since := fromMicros(owed); sum.Oldest.IsZero() || since.Before(sum.Oldest) {
+			sum.Oldest = since
 		}
+		out[how] = sum
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	for how, first := range oldest {
-		var at int64
-		err := s.read.QueryRowContext(ctx, "SELECT created_at FROM deliveries WHERE endpoint = ? AND position = ? LIMIT 1",
-			first.endpoint, first.position).Scan(&at)
-		if errors.Is(err, sql.ErrNoRows) {
-			continue // it was there a moment ago
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read the oldest delivery: %w", err)
-		}
-		sum := out[how]
-		sum.Oldest = fromMicros(at)
-		out[how] = sum
-	}
-	return out, nil
+	return out, err
 }

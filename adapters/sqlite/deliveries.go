@@ -139,8 +139,8 @@ func fromMicrosOrZero(n int64) time.Time {
 }
 
 const (
-	redeliver = `UPDATE deliveries SET state = 'pending', reason = '', spent = attempts, due_at = ?, ended_at = NULL, digest = NULL,
-		bytes = 0, replay = '' WHERE id = ?`
+	redeliver = `UPDATE deliveries SET state = 'pending', reason = '', spent = attempts, due_at = ?1, owed_at = ?1, ended_at = NULL,
+		digest = NULL, bytes = 0, replay = '' WHERE id = ?2`
 	cancelPending = "UPDATE deliveries SET state = 'cancelled', reason = ?, ended_at = ? WHERE id = ? AND state = 'pending'"
 )
 

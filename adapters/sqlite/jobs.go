@@ -195,7 +195,7 @@ func (s *Store) RetryParked(ctx context.Context, j webhooks.Job, at time.Time) (
 			seen := make(map[webhooks.Lane]bool)
 			for i := range batch {
 				d := &batch[i]
-				n, err := t.exec(redeliver+" AND state = 'parked' AND ended_at <= ?", micros(at), d.ID, micros(j.CreatedAt))
+				n, err := t.exec(redeliver+" AND state = 'parked' AND ended_at <= ?3", micros(at), d.ID, micros(j.CreatedAt))
 				if err != nil {
 					return err
 				}

@@ -69,7 +69,7 @@ func (s *Store) AskRetry(ctx context.Context, projection string) (n int64, err e
 // CommitPage commits a page with its checkpoints; see projections.Store. What
 // can be done before the writer's turn is done before it.
 func (s *Store) CommitPage(ctx context.Context, p *projections.Page) error {
-	rows, err := encodeRows(&p.Rows)
+	rows, err := encodeRows(&p.Rows, p.At)
 	if err != nil {
 		return err
 	}
@@ -144,11 +144,12 @@ const (
 	deleteTyping   = "DELETE FROM typing WHERE conversation = ? AND author = ?"
 	upsertEndpoint = `INSERT INTO endpoints (id, account, number, deleted, row) VALUES (?,?,?,?,?)
 		ON CONFLICT (id) DO UPDATE SET deleted = excluded.deleted, row = excluded.row`
-	insertDelivery = "INSERT INTO deliveries (" + plannedColumns + ") VALUES (" + plannedPlaces + ") ON CONFLICT DO NOTHING"
+	insertDelivery = "INSERT INTO deliveries (" + plannedColumns + ", owed_at) VALUES (" + plannedPlaces + ",?) ON CONFLICT DO NOTHING"
 )
 
-// encodeRows returns the statements that write the rows.
-func encodeRows(rows *projections.Rows) ([]statement, error) {
+// encodeRows returns the statements that write the rows, which were made at that
+// time.
+func encodeRows(rows *projections.Rows, at time.Time) ([]statement, error) {
 	out := make([]statement, 0, rows.Len())
 	add := func(query string, args ...any) { out = append(out, statement{query, args}) }
 	for id, row := range rows.Inbox {
@@ -181,7 +182,7 @@ func encodeRows(rows *projections.Rows) ([]statement, error) {
 		d := &rows.Deliveries[i]
 		add(insertDelivery,
 			d.ID, d.WebhookID, d.EndpointID, d.Account, d.Stream, d.Lane, d.Position, d.Version, d.EventID[:], d.Event, d.Name,
-			d.Dialect, d.History, string(d.State), micros(d.DueAt), micros(d.CreatedAt))
+			d.Dialect, d.History, string(d.State), micros(d.DueAt), micros(d.CreatedAt), micros(at))
 	}
 	return out, nil
 }

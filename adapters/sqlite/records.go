@@ -59,15 +59,21 @@ func (q *query) and(condition string, args ...any) {
 	q.args = append(q.args, args...)
 }
 
-// selectStates returns a query for deliveries of an endpoint in each of the
-// states, which SQLite merges, each with the conditions that where adds. The
-// index has each state in order: nothing is sorted.
+// selectStates returns a query for deliveries of an endpoint, or of one of its
+// replays, in each of the states, which SQLite merges, each with the conditions
+// that where adds. The index has each state in order: nothing is sorted.
 func selectStates(columns, endpointID string, sel *webhooks.Selection, where func(*query)) query {
 	var all query
 	for i, state := range statesOf(sel) {
 		one := query{
 			"SELECT " + columns + " FROM deliveries INDEXED BY deliveries_state WHERE endpoint = ? AND state = ?",
 			[]any{endpointID, string(state)},
+		}
+		if sel.Replay != "" {
+			one = query{
+				"SELECT " + columns + " FROM deliveries INDEXED BY deliveries_replay WHERE replay = ? AND replay <> '' AND state = ?",
+				[]any{sel.Replay, string(state)},
+			}
 		}
 		where(&one)
 		if i > 0 {
@@ -86,8 +92,8 @@ func statesOf(sel *webhooks.Selection) []webhooks.State {
 	})
 }
 
-// stateQuery selects along the index of states, as far down as MaxLook allows if
-// there are conditions that the index does not answer.
+// stateQuery selects along the index of states or that of replays, as far down as
+// MaxLook allows if there are conditions that the index does not answer.
 func (s *Store) stateQuery(
 	ctx context.Context, endpointID string, sel *webhooks.Selection, before webhooks.Mark,
 ) (q query, bottom *webhooks.Mark, err error) {
@@ -100,6 +106,9 @@ func (s *Store) stateQuery(
 		q.and("(position, name) < (?, ?)", before.Position, before.Name)
 		if bottom != nil {
 			q.and("(position, name) >= (?, ?)", bottom.Position, bottom.Name)
+		}
+		if sel.Replay != "" {
+			q.and("endpoint = ?", endpointID) // which all of its own are
 		}
 		filter(q, sel)
 	}), bottom, nil
@@ -170,6 +179,9 @@ func prefixed(prefix, columns string) string {
 
 // filter adds what webhooks.Selection.Match asks for beside state and stream.
 func filter(q *query, sel *webhooks.Selection) {
+	if sel.Replay != "" {
+		q.and("replay = ?", sel.Replay)
+	}
 	if !sel.From.IsZero() {
 		q.and("created_at >= ?", micros(sel.From))
 	}

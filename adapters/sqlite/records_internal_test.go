@@ -72,42 +72,47 @@ func TestEveryQueryHasItsIndex(t *testing.T) {
 		}
 	}
 	at := time.Now()
-	for _, states := range [][]webhooks.State{nil, {webhooks.Pending}, {webhooks.Parked, webhooks.Cancelled}} {
-		for _, sel := range []webhooks.Selection{
-			{},
-			{Events: []string{"conversation.*", "x"}},
-			{Reasons: []string{"a", "b"}},
-			{From: at, To: at},
-			{Events: []string{"x"}, From: at},
-		} {
-			sel.States = states
-			for _, before := range []webhooks.Mark{newest(), {Position: 7, Name: "x"}} {
-				q, _, err := s.stateQuery(t.Context(), "ep", &sel, before)
-				if err != nil {
-					t.Fatal(err)
-				}
-				const order = " ORDER BY position DESC, name DESC LIMIT 10"
-				check(fmt.Sprintf("list %+v", sel), q.text+order, false, q.args...)
-				// With a bottom, as it is where there is more to look at.
-				q = selectStates(deliveryColumns, "ep", &sel, func(q *query) {
-					q.and("(position, name) < (?, ?)", 9, "x")
-					q.and("(position, name) >= (?, ?)", 5, "x")
-					filter(q, &sel)
-				})
-				check(fmt.Sprintf("list down %+v", sel), q.text+order, false, q.args...)
-				q = selectStates("position, name", "ep", &sel, func(q *query) { q.and("(position, name) < (?, ?)", 9, "x") })
-				check("look down", q.text+" ORDER BY position DESC, name DESC LIMIT 1 OFFSET 100", false, q.args...)
-				for _, step := range s.explain(t, q.text, q.args...) {
-					if strings.HasPrefix(step, "SEARCH") && !strings.Contains(step, "COVERING INDEX deliveries_state (endpoint=? AND state=? AND") {
-						t.Errorf("looking down reads more than the index: %s", step)
+	for _, of := range []struct{ replay, index string }{
+		{"", "deliveries_state (endpoint=? AND state=? AND"},
+		{"rpl", "deliveries_replay (replay=? AND state=? AND"},
+	} {
+		for _, states := range [][]webhooks.State{nil, {webhooks.Pending}, {webhooks.Parked, webhooks.Cancelled}} {
+			for _, sel := range []webhooks.Selection{
+				{},
+				{Events: []string{"conversation.*", "x"}},
+				{Reasons: []string{"a", "b"}},
+				{From: at, To: at},
+				{Events: []string{"x"}, From: at},
+			} {
+				sel.States, sel.Replay = states, of.replay
+				for _, before := range []webhooks.Mark{newest(), {Position: 7, Name: "x"}} {
+					q, _, err := s.stateQuery(t.Context(), "ep", &sel, before)
+					if err != nil {
+						t.Fatal(err)
 					}
+					const order = " ORDER BY position DESC, name DESC LIMIT 10"
+					check(fmt.Sprintf("list %+v", sel), q.text+order, false, q.args...)
+					// With a bottom, as it is where there is more to look at.
+					q = selectStates(deliveryColumns, "ep", &sel, func(q *query) {
+						q.and("(position, name) < (?, ?)", 9, "x")
+						q.and("(position, name) >= (?, ?)", 5, "x")
+						filter(q, &sel)
+					})
+					check(fmt.Sprintf("list down %+v", sel), q.text+order, false, q.args...)
+					q = selectStates("position, name", "ep", &sel, func(q *query) { q.and("(position, name) < (?, ?)", 9, "x") })
+					check("look down", q.text+" ORDER BY position DESC, name DESC LIMIT 1 OFFSET 100", false, q.args...)
+					for _, step := range s.explain(t, q.text, q.args...) {
+						if strings.HasPrefix(step, "SEARCH") && !strings.Contains(step, "COVERING INDEX "+of.index) {
+							t.Errorf("looking down reads more than the index: %s", step)
+						}
+					}
+					sel := sel
+					sel.Stream = "conversation-x"
+					if q, _, err = s.streamQuery(t.Context(), "ep", &sel, before); err != nil {
+						t.Fatal(err)
+					}
+					check(fmt.Sprintf("list %+v", sel), q.text+order, true, q.args...)
 				}
-				sel := sel
-				sel.Stream = "conversation-x"
-				if q, _, err = s.streamQuery(t.Context(), "ep", &sel, before); err != nil {
-					t.Fatal(err)
-				}
-				check(fmt.Sprintf("list %+v", sel), q.text+order, true, q.args...)
 			}
 		}
 	}
@@ -119,6 +124,9 @@ func TestEveryQueryHasItsIndex(t *testing.T) {
 	check("crowded", crowded, false, "a", 10)
 	check("oldest ended", oldestEnded, false, 1, 10)
 	check("keys", pruneKeys, false, 1, 10)
+	if plan := s.explain(t, countOwed); len(plan) != 1 || !strings.Contains(plan[0], "USING COVERING INDEX deliveries_pending") {
+		t.Errorf("what is owed is counted by %q", plan)
+	}
 }
 
 // What the dispatcher and the lists ask for costs the same with 200,000
@@ -231,6 +239,19 @@ func TestListsLookAtSoManyAndNoMore(t *testing.T) {
 		if len(found) != want || pages != 3 {
 			t.Errorf("%+v: %d found in %d pages, want %d in 3", sel, len(found), pages, want)
 		}
+	}
+	// Of a replay likewise, however much else there is.
+	if err := s.write1(t.Context(), func(t *tx) error {
+		_, err := t.exec("UPDATE deliveries SET replay = 'rpl' WHERE endpoint = 'ep' AND position > ?", webhooks.MaxLook)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	sel := webhooks.Selection{Replay: "rpl", Events: []string{"never"}}
+	if _, next, err := s.Deliveries(t.Context(), "ep", sel, webhooks.Mark{}, 50); err != nil || next == nil || next.Position != webhooks.MaxLook+11 {
+		t.Errorf("next of a replay %v, %v", next, err)
+	} else if _, next, err = s.Deliveries(t.Context(), "ep", sel, *next, 50); err != nil || next != nil {
+		t.Errorf("a replay's second page has a next one: %v, %v", next, err)
 	}
 	// What the index answers by itself is not looked for.
 	ds, next, err := s.Deliveries(t.Context(), "ep", webhooks.Selection{States: []webhooks.State{webhooks.Pending}}, webhooks.Mark{}, 50)

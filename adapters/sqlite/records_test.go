@@ -17,7 +17,8 @@ import (
 )
 
 // recorded fills a store with events of some conversations and what is owed for
-// them to two endpoints, in every state, and returns the deliveries as they are.
+// them to two endpoints, in every state, some of it by a replay of each of them,
+// and returns the deliveries as they are.
 func recorded(t *testing.T, s *sqlite.Store, events int) []webhooks.Delivery {
 	t.Helper()
 	versions := make(map[string]int64)
@@ -37,10 +38,27 @@ func recorded(t *testing.T, s *sqlite.Store, events int) []webhooks.Delivery {
 			d := delivery(fmt.Sprintf("ep-%d", i%3/2), stream, position, name)
 			d.Version, d.CreatedAt, d.DueAt = versions[stream], at, at
 			d.Event = []string{"conversation.created", "conversation.closed", "contact.created"}[i%3]
+			if i%4 == 1 {
+				d.Replay = "rpl-" + d.EndpointID
+			}
 			ds = append(ds, d)
 		}
 	}
-	commitPage(t, s, projections.Page{Rows: projections.Rows{Deliveries: ds}})
+	byReplay := make(map[string][]webhooks.Delivery)
+	for i := range ds {
+		byReplay[ds[i].Replay] = append(byReplay[ds[i].Replay], ds[i])
+	}
+	commitPage(t, s, projections.Page{Rows: projections.Rows{Deliveries: byReplay[""]}})
+	delete(byReplay, "")
+	for id, fresh := range byReplay {
+		r := webhooks.Replay{ID: id, EndpointID: fresh[0].EndpointID, State: webhooks.ReplayRunning, Phase: webhooks.PhaseFeed, CreatedAt: noon()}
+		if _, added, err := s.AddReplay(t.Context(), r); err != nil || !added {
+			t.Fatal(added, err)
+		}
+		if _, _, err := s.StepReplay(t.Context(), r, webhooks.ReplayStep{Fresh: fresh, After: r}, noon()); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for i := range ds {
 		d := &ds[i]
 		d.State = []webhooks.State{webhooks.Pending, webhooks.Delivered, webhooks.Parked, webhooks.Cancelled, webhooks.Delivered}[i%5]
@@ -88,6 +106,9 @@ func TestListsAreWhatIsSelected(t *testing.T) {
 		}
 		if chance.IntN(2) == 0 {
 			sel.Stream = fmt.Sprintf("conversation-%d", chance.IntN(8))
+		}
+		if chance.IntN(2) == 0 {
+			sel.Replay = fmt.Sprintf("rpl-ep-%d", chance.IntN(2)) // the other endpoint's has none of this one's
 		}
 		if chance.IntN(2) == 0 {
 			sel.From = noon().Add(time.Duration(chance.IntN(120)) * time.Minute)

@@ -385,9 +385,9 @@ func (s *Store) RecentTook(ctx context.Context, endpointID string) (time.Duratio
 }
 
 const (
-	sendAgain = `UPDATE deliveries SET state = 'pending', reason = '', spent = attempts, due_at = ?, ended_at = NULL, digest = NULL,
-		bytes = 0, replay = ? WHERE id = ? AND state = ? AND reason = ?`
-	planFresh  = "INSERT INTO deliveries (" + plannedColumns + ", replay) VALUES (" + plannedPlaces + ",?) ON CONFLICT DO NOTHING"
+	sendAgain = `UPDATE deliveries SET state = 'pending', reason = '', spent = attempts, due_at = ?1, owed_at = ?1, ended_at = NULL,
+		digest = NULL, bytes = 0, replay = ?2 WHERE id = ?3 AND state = ?4 AND reason = ?5`
+	planFresh  = "INSERT INTO deliveries (" + plannedColumns + ", replay, owed_at) VALUES (" + plannedPlaces + ",?,?) ON CONFLICT DO NOTHING"
 	standStill = "UPDATE deliveries SET due_at = ?, reason = '" + webhooks.ReasonInTurn + "' WHERE id = ? AND state = 'pending'"
 )
 
@@ -427,7 +427,7 @@ func (s *Store) StepReplay(
 			d := &step.Fresh[i]
 			if err := change(d, &after.Counts.Planned, planFresh,
 				d.ID, d.WebhookID, d.EndpointID, d.Account, d.Stream, d.Lane, d.Position, d.Version, d.EventID[:], d.Event, d.Name,
-				d.Dialect, d.History, string(d.State), micros(d.DueAt), micros(d.CreatedAt), after.ID); err != nil {
+				d.Dialect, d.History, string(d.State), micros(d.DueAt), micros(d.CreatedAt), after.ID, micros(at)); err != nil {
 				return err
 			}
 		}

@@ -172,7 +172,7 @@ func shadowed(query string) (string, bool) {
 
 // WriteShadow writes rows of new read models.
 func (s *Store) WriteShadow(ctx context.Context, rows *projections.Rows) error {
-	statements, err := encodeRows(rows)
+	statements, err := encodeRows(rows, time.Time{}) // in which nothing is planned
 	if err != nil {
 		return err
 	}

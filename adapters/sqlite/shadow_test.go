@@ -8,6 +8,7 @@ import (
 	"iter"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -698,6 +699,164 @@ func TestRebuildAsk(t *testing.T) {
 		t.Errorf("%+v\n%+v", a, b)
 	}
 	r.ask("inbox")
+}
+
+// TestRebuildIsCancelled cancels a rebuild behind each of its steps: its tables go,
+// what served serves, a process that is killed at once does not take it up again,
+// and another rebuild is done.
+func TestRebuildIsCancelled(t *testing.T) {
+	t.Parallel()
+	r := openRebuilding(t, 6)
+	cancel := func(want error) projections.Rebuild {
+		t.Helper()
+		got, err := r.b.Cancel(t.Context(), "inbox")
+		if !errors.Is(err, want) {
+			t.Fatalf("%v, want %v", err, want)
+		}
+		return got
+	}
+	cancel(projections.ErrNotRebuilding)
+	if _, err := r.b.Cancel(t.Context(), "nothing"); !errors.Is(err, projections.ErrNoProjection) {
+		t.Errorf("%v", err)
+	}
+	for range 3 {
+		stream := r.begin()
+		for range 5 {
+			r.talk(stream)
+		}
+	}
+	r.catchUp()
+	seen := make(map[string]bool)
+	for behind := 0; ; behind++ {
+		r.ask("inbox")
+		r.ask("typing")
+		for range behind {
+			if _, _, err := r.b.Step(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := r.last("inbox")
+		if before.Ended() {
+			break
+		}
+		seen[string(before.State+" ")+string(before.Phase)] = true
+		if got := cancel(nil); got.State != projections.RebuildCancelled || got.EndedAt == nil || got.Phase != "" {
+			t.Errorf("cancelled as %+v", got)
+		}
+		if got := cancel(projections.ErrNotRebuilding); got.State != projections.RebuildCancelled {
+			t.Errorf("the last is %+v", got)
+		}
+
+		killed := &rebuilding{t: t, dir: t.TempDir(), codec: r.codec, versions: r.versions, now: r.now}
+		if err := os.CopyFS(killed.dir, os.DirFS(r.dir)); err != nil {
+			t.Fatal(err)
+		}
+		killed.open()
+		after := *r
+		for _, r := range []*rebuilding{killed, &after} {
+			r.swapped = nil
+			r.steps(nil)
+			if got := r.last("inbox"); got.State != projections.RebuildCancelled || got.Restarts != 0 {
+				t.Errorf("behind %d steps: %+v", behind, got)
+			}
+			if got := r.last("typing"); got.State != projections.RebuildDone { // what was asked for beside it
+				t.Errorf("behind %d steps: %+v", behind, got)
+			}
+			if left := r.tables(); len(left) > 0 {
+				t.Errorf("behind %d steps there is left %q", behind, left)
+			}
+			r.isRight()
+		}
+		killed.ask("inbox")
+		killed.steps(nil)
+		if got := killed.last("inbox"); got.State != projections.RebuildDone || got.Differences.Any() {
+			t.Errorf("the next one: %+v", got)
+		}
+		killed.isRight()
+		killed.close()
+	}
+	for _, phase := range []string{"waiting ", "running building", "running comparing", "running swapping"} {
+		if !seen[phase] {
+			t.Errorf("never cancelled while %s; only %v", phase, seen)
+		}
+	}
+}
+
+// TestRebuildIsCancelledInTimeOrNot: a cancel at any moment either is in time, and
+// nothing changes places, or says that it is too late.
+func TestRebuildIsCancelledInTimeOrNot(t *testing.T) {
+	t.Parallel()
+	r := openRebuilding(t, 7)
+	r.begin()
+	r.catchUp()
+	for range 40 {
+		r.ask("inbox")
+		r.swapped = nil
+		begun, cancelled := make(chan struct{}), make(chan error)
+		go func() {
+			<-begun
+			_, err := r.b.Cancel(context.Background(), "inbox")
+			cancelled <- err
+		}()
+		at := r.random.IntN(8)
+		for step := range 10_000 {
+			if step == at {
+				close(begun)
+			}
+			if _, wait, err := r.b.Step(t.Context()); err != nil {
+				t.Fatal(err)
+			} else if wait == webhooks.Forever && step >= at {
+				break
+			}
+		}
+		err := <-cancelled
+		r.steps(nil) // if it came behind the last step
+		kept, failed := r.store.Rebuilds(t.Context())
+		if failed != nil || len(kept) != 1 || kept[0].State != r.last("inbox").State {
+			t.Fatalf("on record is %+v, %v; said is %+v", kept, failed, r.last("inbox"))
+		}
+		switch state := kept[0].State; {
+		case err == nil && state == projections.RebuildCancelled && len(r.swapped) == 0:
+		case errors.Is(err, projections.ErrNotRebuilding) && state == projections.RebuildDone && len(r.swapped) == 1:
+		default:
+			t.Fatalf("%v, and it is %s; swapped %v", err, state, r.swapped)
+		}
+	}
+	r.isRight()
+}
+
+// TestRebuildIsCancelledInTheSwap cancels just before the new rows take their
+// place, when nothing but that is left to do.
+func TestRebuildIsCancelledInTheSwap(t *testing.T) {
+	t.Parallel()
+	r := openRebuilding(t, 8)
+	r.begin()
+	r.catchUp()
+	r.b = projections.NewRebuilder(projections.RebuilderConfig{
+		Log: r.store, Codec: r.codec, Store: r.store, Clock: func() time.Time { return r.now }, Slog: slog.New(slog.DiscardHandler),
+		Names: r.group.Names(),
+		Between: func(ctx context.Context, do func(context.Context) error) error {
+			if _, err := r.b.Cancel(ctx, "inbox"); err != nil {
+				t.Error(err)
+			}
+			r.ask("inbox") // at once, and it is another one
+			return r.group.Between(ctx, do)
+		},
+		Swapped: func(_ context.Context, projection string) { r.swapped = append(r.swapped, projection) },
+	})
+	r.ask("inbox")
+	for i := 0; ; i++ {
+		before := r.last("inbox")
+		if _, _, err := r.b.Step(t.Context()); err != nil || i > 100 {
+			t.Fatal(i, err)
+		}
+		if before.Phase == projections.RebuildSwapping {
+			break
+		}
+	}
+	if got := r.last("inbox"); got.State != projections.RebuildWaiting || len(r.swapped) > 0 {
+		t.Errorf("%+v, swapped %v", got, r.swapped)
+	}
 }
 
 // BenchmarkRebuild makes read models anew: of few long conversations, and of many

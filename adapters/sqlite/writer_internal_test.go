@@ -187,7 +187,7 @@ func TestNeighbours(t *testing.T) {
 					}
 					rows, err := encodeRows(&projections.Rows{Typing: map[projections.TypingKey]projections.TypingRow{
 						{Conversation: "c", AuthorID: author}: {Account: "acme", Until: time.Now()},
-					}})
+					}}, time.Now())
 					if err == nil {
 						_, err = t.exec(rows[0].query, rows[0].args...)
 					}

@@ -16,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"verbatim/eventstore"
+	"verbatim/projections"
 	"verbatim/webhooks"
 )
 
@@ -40,6 +41,10 @@ const (
 
 	attemptFirst = "first"
 	attemptLater = "later"
+
+	pullItems  = "items"
+	pullEmpty  = "empty"
+	pullFailed = "failed"
 
 	appendCommitted = "committed"
 	appendConflict  = "conflict"
@@ -97,6 +102,12 @@ type Metrics struct {
 	attemptTimes   [2]prometheus.Observer // delivered, failed
 	latency        [2]prometheus.Observer // first, later
 	ended          map[string]prometheus.Counter
+	replayed       map[string]prometheus.Counter // by kind
+	pulls          map[string]prometheus.Counter // by result
+	pulledItems    prometheus.Counter
+	erasuresAsked  prometheus.Counter
+	erasuresEnded  map[string]prometheus.Counter // by state
+	overwritten    prometheus.Counter
 	sources        *sources
 }
 
@@ -150,8 +161,8 @@ func NewMetrics(version string) *Metrics {
 		Label{Name: "result", Values: values})
 	m.attemptTimes = [2]prometheus.Observer{vec.WithLabelValues(resultDelivered), vec.WithLabelValues(resultFailed)}
 	vec = m.histogram("verbatim_delivery_latency_seconds",
-		"Time from an event's decision to its delivery at the first attempt or at a later one. What was redelivered is not among them; "+
-			"an event that was imported is as old as it says.", inLatency,
+		"Time from an event's decision to its delivery at the first attempt or at a later one. What was redelivered, or sent by a replay or a "+
+			"backfill, is not among them; an event that was imported is as old as it says.", inLatency,
 		Label{Name: "attempt", Values: []string{attemptFirst, attemptLater}})
 	m.latency = [2]prometheus.Observer{vec.WithLabelValues(attemptFirst), vec.WithLabelValues(attemptLater)}
 	values = []string{string(webhooks.Delivered), string(webhooks.Parked), string(webhooks.Cancelled)}
@@ -159,7 +170,19 @@ func NewMetrics(version string) *Metrics {
 		"Deliveries that ended, by the dispatcher's hand: `cancelled` are those whose endpoint was deleted.",
 		Label{Name: "state", Values: values}), values)
 
-	values = []string{partBacklog, partProjections}
+	m.replayed = resolve(m.counter("verbatim_replay_deliveries_total", "Deliveries that replays and backfills sent on their way.",
+		Label{Name: "kind", Values: replayKinds()}), replayKinds())
+	values = []string{pullItems, pullEmpty, pullFailed}
+	m.pulls = resolve(m.counter("verbatim_feed_pulls_total",
+		"Pulls of feeds that were answered: with items, with none, or not, for a fault of ours.", Label{Name: "result", Values: values}), values)
+	m.pulledItems = m.counter("verbatim_feed_items_total", "Items that were pulled from feeds.").WithLabelValues()
+	m.erasuresAsked = m.counter("verbatim_erasures_asked_total", "People that somebody asked to be erased.").WithLabelValues()
+	values = []string{string(projections.ErasureDone), string(projections.ErasureFailed)}
+	m.erasuresEnded = resolve(m.counter("verbatim_erasures_ended_total",
+		"Erasures that ended: `failed` is one that cannot go on by itself.", Label{Name: "state", Values: values}), values)
+	m.overwritten = m.counter("verbatim_erasure_events_total", "Events that erasures have overwritten.").WithLabelValues()
+
+	values = []string{partBacklog, partProjections, partReplays, partRebuilds}
 	m.sources = m.catalogue.sources(resolve(m.counter("verbatim_collect_failures_total",
 		"Scrapes that could not be told a part of what they asked.", Label{Name: "part", Values: values}), values))
 	return m
@@ -225,10 +248,77 @@ func (m *Metrics) Recorded(reports []webhooks.Report) {
 		if ended, ok := m.ended[string(d.State)]; ok {
 			ended.Inc()
 		}
-		if d.State == webhooks.Delivered && d.Spent == 0 && d.EndedAt != nil {
+		if d.State == webhooks.Delivered && d.Spent == 0 && d.Replay == "" && d.EndedAt != nil {
 			m.latency[min(max(d.Attempts-1, 0), 1)].Observe(max(d.EndedAt.Sub(d.CreatedAt), 0).Seconds())
 		}
 	}
+}
+
+// FeedPulled counts a pull of a feed; it is an httpapi.Config.FeedPulled.
+func (m *Metrics) FeedPulled(items int, err error) {
+	switch {
+	case err != nil:
+		m.pulls[pullFailed].Inc()
+	case items == 0:
+		m.pulls[pullEmpty].Inc()
+	default:
+		m.pulls[pullItems].Inc()
+		m.pulledItems.Add(float64(items))
+	}
+}
+
+// ErasureAsked counts a person that is to be erased.
+func (m *Metrics) ErasureAsked() { m.erasuresAsked.Inc() }
+
+// Replays returns a store whose replays are counted by what they send.
+func (m *Metrics) Replays(s webhooks.ReplayStore) webhooks.ReplayStore { return countedReplays{s, m} }
+
+type countedReplays struct {
+	webhooks.ReplayStore
+
+	metrics *Metrics
+}
+
+// StepReplay commits a step, and counts what it sent on its way.
+func (c countedReplays) StepReplay(
+	ctx context.Context, before webhooks.Replay, step webhooks.ReplayStep, at time.Time,
+) (webhooks.Replay, []webhooks.Lane, error) {
+	after, lanes, err := c.ReplayStore.StepReplay(ctx, before, step, at)
+	if sent, known := c.metrics.replayed[before.Kind]; known && err == nil {
+		sent.Add(float64(after.Counts.Fed() - before.Counts.Fed()))
+	}
+	return after, lanes, err
+}
+
+// Erasures returns a store whose erasures are counted.
+func (m *Metrics) Erasures(s projections.ErasureStore) projections.ErasureStore {
+	return countedErasures{s, m}
+}
+
+type countedErasures struct {
+	projections.ErasureStore
+
+	metrics *Metrics
+}
+
+// Overwrite overwrites events and counts them.
+func (c countedErasures) Overwrite(ctx context.Context, erasureID string, left []projections.Left) error {
+	err := c.ErasureStore.Overwrite(ctx, erasureID, left)
+	if err == nil {
+		c.metrics.overwritten.Add(float64(len(left)))
+	}
+	return err
+}
+
+// EndErasure ends an erasure and counts it, unless it goes on.
+func (c countedErasures) EndErasure(
+	ctx context.Context, erasureID string, state projections.ErasureState, fault string, at time.Time,
+) error {
+	err := c.ErasureStore.EndErasure(ctx, erasureID, state, fault, at)
+	if ended, known := c.metrics.erasuresEnded[string(state)]; known && err == nil {
+		ended.Inc()
+	}
+	return err
 }
 
 // Log returns a log whose appends are counted and timed.

@@ -84,6 +84,31 @@ func sources() telemetry.Sources {
 		Parked: func() []projections.Parked {
 			return []projections.Parked{{Projection: "webhooks"}, {Projection: "webhooks"}, {Projection: "of another version"}}
 		},
+		Replays: func(context.Context) ([]webhooks.Replay, error) {
+			feeds := func(kind string, state webhooks.ReplayState, at, to int64) webhooks.Replay {
+				return webhooks.Replay{
+					ID: "rpl_secret", EndpointID: "ep-secret", Kind: kind, State: state, Phase: webhooks.PhaseFeed,
+					Cursor: webhooks.Mark{Position: at}, To: to,
+				}
+			}
+			stuck := feeds(webhooks.Again, webhooks.ReplayRunning, 2, 7)
+			stuck.Error = "why"
+			ends := feeds(webhooks.Again, webhooks.ReplayCancelled, 0, 7)
+			ends.Phase, ends.Error = webhooks.PhaseDrain, "why"
+			return []webhooks.Replay{
+				stuck, ends, feeds(webhooks.Again, webhooks.ReplayPaused, 4, 7), feeds(webhooks.Backfill, webhooks.ReplayRunning, 1, 0),
+				feeds("of another version", webhooks.ReplayRunning, 0, 9), feeds(webhooks.Again, "of another version", 0, 9),
+			}, nil
+		},
+		Waiting:    func() int64 { return 6 },
+		ReadModels: []string{"inbox", "typing", "endpoints"},
+		Rebuilds: func(context.Context) (map[string]projections.Rebuild, error) {
+			return map[string]projections.Rebuild{
+				"inbox":              {State: projections.RebuildRunning, Position: 8, Differences: projections.Differences{Missing: 9}},
+				"typing":             {State: projections.RebuildDone, Position: 9, Differences: projections.Differences{Missing: 1, Surplus: 2, Changed: 3}},
+				"of another version": {State: projections.RebuildDone},
+			}, nil
+		},
 	}
 }
 
@@ -168,6 +193,55 @@ func everything(m *telemetry.Metrics) {
 	}
 	m.Grouped(3, 5, time.Millisecond)
 	m.Planned(2)
+	pullsAndErasures(m)
+}
+
+// pullsAndErasures has replays, feeds and erasures counted, what succeeds and what
+// does not.
+func pullsAndErasures(m *telemetry.Metrics) {
+	ctx := context.Background()
+	for _, err := range []error{nil, io.ErrUnexpectedEOF} {
+		for _, kind := range []string{webhooks.Again, webhooks.Backfill, "of another version"} {
+			before := webhooks.Replay{Kind: kind, Counts: webhooks.ReplayCounts{SentAgain: 1, Left: 5}}
+			step := webhooks.ReplayStep{After: before}
+			step.After.Counts = webhooks.ReplayCounts{SentAgain: 2, Planned: 3, Kept: 4, Left: 9}
+			_, _, _ = m.Replays(failingReplays{err: err}).StepReplay(ctx, before, step, time.Time{})
+		}
+		erasures := m.Erasures(failingErasures{err: err})
+		_ = erasures.Overwrite(ctx, "ers_secret", make([]projections.Left, 3))
+		for _, state := range []projections.ErasureState{projections.ErasureRunning, projections.ErasureDone, projections.ErasureFailed} {
+			_ = erasures.EndErasure(ctx, "ers_secret", state, "", time.Time{})
+		}
+	}
+	m.ErasureAsked()
+	m.FeedPulled(4, nil)
+	m.FeedPulled(3, nil)
+	m.FeedPulled(0, nil)
+	m.FeedPulled(0, io.ErrUnexpectedEOF)
+}
+
+type failingReplays struct {
+	webhooks.ReplayStore
+
+	err error
+}
+
+func (f failingReplays) StepReplay(
+	_ context.Context, _ webhooks.Replay, step webhooks.ReplayStep, _ time.Time,
+) (webhooks.Replay, []webhooks.Lane, error) {
+	return step.After, nil, f.err
+}
+
+type failingErasures struct {
+	projections.ErasureStore
+
+	err error
+}
+
+func (f failingErasures) Overwrite(context.Context, string, []projections.Left) error { return f.err }
+
+func (f failingErasures) EndErasure(context.Context, string, projections.ErasureState, string, time.Time) error {
+	return f.err
 }
 
 func appendErrors() []error {
@@ -195,7 +269,7 @@ func TestEveryLabelHasItsValuesFromAList(t *testing.T) {
 		known[f.Name] = f
 	}
 	open := map[string][]string{
-		"route": {"GET /v1/events", "none"}, "projection": {"inbox", "webhooks"}, "version": {"1.2.3"},
+		"route": {"GET /v1/events", "none"}, "projection": {"inbox", "webhooks", "typing", "endpoints"}, "version": {"1.2.3"},
 		"go_version": {strings.TrimSpace(goVersion(t))},
 	}
 	families := scrape(t, m.Handler())
@@ -289,14 +363,17 @@ func TestWhatIsCounted(t *testing.T) {
 	t.Parallel()
 	m := telemetry.NewMetrics("1")
 	holds(t, scrape(t, m.Handler()), map[string]float64{ // from the start
-		"delivery_attempts_total|outcome|tls": 0, "deliveries_ended_total|state|parked": 0, "appends_total|outcome|busy": 0,
+		"replay_deliveries_total|kind|backfill": 0, "feed_pulls_total|result|failed": 0, "erasures_asked_total": 0,
+		"erasures_ended_total|state|done": 0, "delivery_attempts_total|outcome|tls": 0, "deliveries_ended_total|state|parked": 0, "appends_total|outcome|busy": 0,
 	})
 	redelivered := report(3, webhooks.Delivered, webhooks.Outcome{Status: 200, Took: time.Millisecond})
 	redelivered.Delivery.Spent = 2
+	past := report(1, webhooks.Delivered, webhooks.Outcome{Status: 200, Took: time.Millisecond})
+	past.Delivery.Replay = "rpl_1"
 	m.Recorded([]webhooks.Report{
 		report(1, webhooks.Delivered, webhooks.Outcome{Status: 204, Took: time.Millisecond}),
 		report(2, webhooks.Delivered, webhooks.Outcome{Status: 200, Took: time.Millisecond}),
-		redelivered,
+		redelivered, past,
 		report(1, webhooks.Pending, webhooks.Outcome{Status: 410, Took: time.Second}),
 		report(1, webhooks.Pending, webhooks.Outcome{Fault: webhooks.TimedOut, Took: time.Second}),
 		report(12, webhooks.Parked, webhooks.Outcome{Fault: webhooks.Unrendered}),
@@ -310,17 +387,18 @@ func TestWhatIsCounted(t *testing.T) {
 	}
 	everything.Grouped(3, 5, time.Millisecond)
 	everything.Planned(2)
+	pullsAndErasures(everything)
 	holds(t, scrape(t, m.Handler()), map[string]float64{
-		"delivery_attempts_total|outcome|delivered":          3,
+		"delivery_attempts_total|outcome|delivered":          4,
 		"delivery_attempts_total|outcome|status_4xx":         1,
 		"delivery_attempts_total|outcome|timed_out":          1,
 		"delivery_attempts_total|outcome|unrendered":         1,
 		"delivery_attempts_total|outcome|other":              0,
-		"delivery_attempt_duration_seconds|result|delivered": 3,
+		"delivery_attempt_duration_seconds|result|delivered": 4,
 		"delivery_attempt_duration_seconds|result|failed":    2,
 		"delivery_latency_seconds|attempt|first":             1,
 		"delivery_latency_seconds|attempt|later":             1,
-		"deliveries_ended_total|state|delivered":             3,
+		"deliveries_ended_total|state|delivered":             4,
 		"deliveries_ended_total|state|parked":                1,
 		"deliveries_ended_total|state|cancelled":             1,
 	})
@@ -338,6 +416,16 @@ func TestWhatIsCounted(t *testing.T) {
 		"group_duration_seconds":                              1,
 		"events_appended_total":                               5,
 		"deliveries_planned_total":                            2,
+		"replay_deliveries_total|kind|replay":                 8,
+		"replay_deliveries_total|kind|backfill":               8,
+		"feed_pulls_total|result|items":                       2,
+		"feed_pulls_total|result|empty":                       1,
+		"feed_pulls_total|result|failed":                      1,
+		"feed_items_total":                                    7,
+		"erasures_asked_total":                                1,
+		"erasures_ended_total|state|done":                     1,
+		"erasures_ended_total|state|failed":                   1,
+		"erasure_events_total":                                3,
 	})
 }
 
@@ -353,22 +441,40 @@ func TestWhatIsAsked(t *testing.T) {
 		"lanes": 3, "lane_deliveries": 5, "attempts_under_way": 2, "event_stream_readers": 4,
 		"backlog_deliveries|state|active": 7, "endpoints|state|active": 3, "endpoints|state|disabled": 0,
 		"backlog_oldest_seconds|state|failing": 0, "collect_failures_total|part|backlog": 0,
+		"feed_pulls_waiting":                6,
+		"replays|kind|replay|state|running": 1, "replays|kind|replay|state|paused": 1, "replays|kind|replay|state|cancelled": 1,
+		"replays|kind|replay|state|failed": 0, "replays|kind|backfill|state|running": 1, "replays|kind|backfill|state|paused": 0,
+		"replay_lag_events|kind|replay": 5 + 3, "replay_lag_events|kind|backfill": 9,
+		"replays_stuck|kind|replay": 1, "replays_stuck|kind|backfill": 0,
+		"rebuild_state|projection|inbox|state|running": 1, "rebuild_state|projection|inbox|state|done": 0,
+		"rebuild_state|projection|typing|state|done": 1, "rebuild_state|projection|endpoints|state|waiting": 0,
+		"rebuild_position|projection|inbox": 8, "rebuild_position|projection|typing": 0, "rebuild_position|projection|endpoints": 0,
+		"rebuild_differences|projection|inbox": 0, "rebuild_differences|projection|typing": 6,
 	})
 	if age := value(families, "verbatim_backlog_oldest_seconds", "state", "active"); age < 60 || age > 90 {
 		t.Errorf("the oldest is %v s old", age)
 	}
 
-	// What cannot be told is left out, and the rest is told.
+	// What cannot be told is left out and counted, and the rest is told.
 	m = telemetry.NewMetrics("1")
 	s.Backlog = func(context.Context) (map[webhooks.Standing]webhooks.Backlog, error) { return nil, io.ErrUnexpectedEOF }
 	s.Head = func(context.Context) (int64, error) { return 0, io.ErrUnexpectedEOF }
+	s.Rebuilds = func(context.Context) (map[string]projections.Rebuild, error) { return nil, io.ErrUnexpectedEOF }
 	m.Watch(s)
 	scrape(t, m.Handler())
 	families = scrape(t, m.Handler())
 	holds(t, families, map[string]float64{
-		"lanes": 3, "collect_failures_total|part|backlog": 1, "projection_parked_streams|projection|webhooks": 2,
+		"lanes": 3, "collect_failures_total|part|backlog": 1, "feed_pulls_waiting": 6, "projection_parked_streams|projection|webhooks": 2,
 	})
-	for _, name := range []string{"verbatim_backlog_deliveries", "verbatim_projection_lag_events", "verbatim_log_position"} {
+	for _, part := range []string{"projections", "replays", "rebuilds"} {
+		if n := value(families, "verbatim_collect_failures_total", "part", part); n < 1 { // of the first scrape, at least
+			t.Errorf("%s failed %v times", part, n)
+		}
+	}
+	for _, name := range []string{
+		"verbatim_backlog_deliveries", "verbatim_projection_lag_events", "verbatim_log_position",
+		"verbatim_replays", "verbatim_replay_lag_events", "verbatim_rebuild_state",
+	} {
 		if families[name] != nil {
 			t.Errorf("%s is told", name)
 		}
@@ -442,6 +548,7 @@ func TestMeasuringAllocatesNothing(t *testing.T) {
 		"group":    func() { m.Grouped(1, 1, time.Millisecond) },
 		"recorded": func() { m.Recorded(reports) },
 		"planned":  func() { m.Planned(1) },
+		"pulled":   func() { m.FeedPulled(1, nil) },
 	} {
 		if n := testing.AllocsPerRun(1000, f); n != 0 {
 			t.Errorf("%s: %v allocations", what, n)

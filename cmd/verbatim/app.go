@@ -124,7 +124,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		failAfterSend(httpsender.New(httpsender.Config{Egress: cfg.egress})), time.Now,
 		a.watched(webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log, Notice: a.notary.notice}))
 	a.jobs = webhooks.NewJobs(a.store, a.dispatcher.Reload, time.Now, log)
-	a.replays = projections.NewReplays(a.store, codec, dialects, failAfterReplay(a.store), transcripts, a.dispatcher, time.Now, log)
+	a.replays = projections.NewReplays(a.store, codec, dialects, a.metrics.Replays(failAfterReplay(a.store)), transcripts, a.dispatcher, time.Now, log)
 	a.janitor = webhooks.NewJanitor(a.store, cfg.keeping(), time.Now, log)
 	group := projections.NewGroup(a.store, codec, failAfterProjection(a.store), time.Now, log,
 		projections.NewInbox(a.store),
@@ -154,8 +154,8 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 		Conversations: conversations,
 		Contacts:      contacts,
 		Endpoints:     endpoints,
-		Log:           a.store, Events: a.store.Events(), Transcripts: transcripts, Models: a.store, Access: access{a.store},
-		Pulled:    pulled,
+		Log:           a.store, Events: a.store.Events(), Transcripts: transcripts, Models: models{a.store, a.metrics}, Access: access{a.store},
+		Pulled: pulled, FeedPulled: a.metrics.FeedPulled,
 		Projected: group, Rebuilder: a.rebuilder, Dialects: dialects, Codec: codec, Tester: a.dispatcher, Eraser: a.eraser, Replays: a.replays,
 		Key:       access{a.store}.Key,
 		AdminKeys: []string{cfg.AdminKey, a.token},
@@ -174,6 +174,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	a.metrics.Watch(telemetry.Sources{
 		Backlog: a.store.Backlog, Load: a.dispatcher.Load, Head: a.store.Head, Streams: a.api.Streams,
 		Projections: group.Names(), Positions: group.Positions, Parked: group.Parked,
+		Replays: a.store.OpenReplays, Waiting: a.api.Waiting, ReadModels: a.rebuilder.ReadModels(), Rebuilds: a.rebuilder.Rebuilds,
 	})
 	return a, nil
 }

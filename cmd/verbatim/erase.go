@@ -19,7 +19,7 @@ import (
 // remembered of it.
 func newEraser(a *app, codec *eventstore.Codec, conversations *httpapi.Conversations, contacts *httpapi.Contacts, histories ...*projections.Transcripts) *projections.Eraser {
 	return projections.NewEraser(projections.EraserConfig{
-		Log: a.store, Codec: codec, Store: failAfterOverwriting(a.store), Clock: time.Now, Slog: a.log,
+		Log: a.store, Codec: codec, Store: a.metrics.Erasures(failAfterOverwriting(a.store)), Clock: time.Now, Slog: a.log,
 		Forget: func(ctx context.Context, stream string) error {
 			forget := contacts.Forget
 			if kind, _ := eventstore.SplitStream(stream); kind == "conversation" {

@@ -40,7 +40,7 @@ type rebuildView struct {
 	} `json:"differences"`
 }
 
-func (r *rebuildView) ended() bool { return r.State == "done" || r.State == "failed" }
+func (r *rebuildView) ended() bool { return r.State != "waiting" && r.State != "running" }
 
 // String says in a few words how a rebuild stands.
 func (r *rebuildView) String() string {
@@ -129,14 +129,21 @@ func (p *projectionView) cells() ([]string, error) {
 	return []string{p.Name, strconv.FormatInt(p.Position, 10), behind, strconv.Itoa(p.Parked), rebuild, last}, nil
 }
 
-// rebuildProjection makes a read model anew.
+// rebuildProjection makes a read model anew, or no longer.
 func rebuildProjection(ctx context.Context, sh *shell, args []string) error {
-	var wait bool
+	var wait, cancel bool
 	define := func(fs *flag.FlagSet) {
 		fs.BoolVar(&wait, "wait", false, "wait until the new rows serve, and say what was found")
+		fs.BoolVar(&cancel, "cancel", false, "end the rebuild that waits or runs: what serves goes on serving")
 	}
 	return act(ctx, sh, "rebuild-projection", args, []string{"NAME"}, define, func(c *client, names []string) error {
 		path := "/v1/projections/" + url.PathEscape(names[0]) + "/rebuild"
+		if wait && cancel {
+			return usage("--wait and --cancel contradict each other: leave one of them out")
+		}
+		if cancel {
+			return sh.callAndPrint(ctx, c, http.MethodDelete, path, nil)
+		}
 		if !wait {
 			return sh.callAndPrint(ctx, c, http.MethodPost, path, nil)
 		}
@@ -175,6 +182,9 @@ func (sh *shell) awaitRebuild(ctx context.Context, c *client, name string, asked
 			}
 			if err := sh.printAnswer(raw); err != nil {
 				return err
+			}
+			if r.State == "cancelled" {
+				return fmt.Errorf("the rebuild of %s was cancelled, and it is as it was", name)
 			}
 			if r.State != "done" {
 				return fmt.Errorf("%s could not be rebuilt, and is as it was: %s", name, r.Error)

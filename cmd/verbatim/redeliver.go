@@ -48,6 +48,7 @@ func deliveries(ctx context.Context, sh *shell, args []string) error {
 			{"state", "only those in these states, separated by commas: pending, delivered, parked, cancelled"},
 			{"event", "only those of this event: a fact, a group of facts (conversation.*), or the dialect's own name"},
 			{"conversation", "only those of the conversation with this id"},
+			{"replay", "only those that the replay or backfill with this id sent, and nothing since sent again"},
 			{"from", "only those created then or later (2026-03-01T12:00:00Z)"},
 			{"to", "only those created before"},
 		} {

@@ -63,7 +63,7 @@ func verbs() []verb {
 		{"erase", "", "take a person out of the log for good", erase},
 		{"keys", "list|create|revoke", "manage API keys", keys},
 		{"projections", "list|retry", "look after the projections", projectionsVerb},
-		{"rebuild-projection", "NAME", "make a read model anew from the log while the old one serves", rebuildProjection},
+		{"rebuild-projection", "NAME", "make a read model anew from the log while the old one serves, or stop that", rebuildProjection},
 		{"openapi", "", "print the OpenAPI document", openapi},
 		{"version", "", "print the version", version},
 	}

@@ -5,7 +5,10 @@ import (
 	"net/http"
 
 	"verbatim/adapters/httpapi"
+	"verbatim/adapters/sqlite"
+	"verbatim/adapters/telemetry"
 	"verbatim/eventstore"
+	"verbatim/projections"
 	"verbatim/webhooks"
 )
 
@@ -27,6 +30,22 @@ func (a *app) watched(cfg webhooks.Config) webhooks.Config {
 		cfg.Begin = a.tracing.Begin
 	}
 	return cfg
+}
+
+// models are the store's read models, watched.
+type models struct {
+	*sqlite.Store
+
+	metrics *telemetry.Metrics
+}
+
+// AddErasure keeps an erasure, and counts one that was asked for.
+func (m models) AddErasure(ctx context.Context, e projections.Erasure) (projections.Erasure, bool, error) {
+	kept, added, err := m.Store.AddErasure(ctx, e)
+	if added && err == nil {
+		m.metrics.ErasureAsked()
+	}
+	return kept, added, err
 }
 
 func (a *app) planned(ds []webhooks.Delivery) {
