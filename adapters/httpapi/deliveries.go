@@ -42,9 +42,21 @@ func (s *Server) deliveryRoutes() {
 		"Read the exact bytes of a delivery", "Rendered from the log; the same as were sent, or will be.")
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "OK",
-		Content:     map[string]*huma.MediaType{mediaJSON: {Schema: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}}},
+		Content:     map[string]*huma.MediaType{mediaJSON: {Schema: bodySchema()}},
 	}}
 	register(s, op, s.getPayload)
+}
+
+// bodySchema describes the body of a webhook: some formats send an object, and
+// some a list of them. What is in it is for the format to say.
+func bodySchema() *huma.Schema {
+	return &huma.Schema{
+		Description: "The body, as the format has it.",
+		OneOf: []*huma.Schema{
+			{Type: huma.TypeObject, AdditionalProperties: true},
+			{Type: huma.TypeArray, Items: &huma.Schema{Type: huma.TypeObject, AdditionalProperties: true}},
+		},
+	}
 }
 
 // recordOperation returns what writes have in common that change no stream: there

@@ -44,9 +44,7 @@ func (s *Server) dialectRoutes() {
 	op.Errors = slices.DeleteFunc(op.Errors, func(status int) bool {
 		return status == http.StatusConflict || status == http.StatusPreconditionFailed
 	})
-	op.Responses = contentOf(mediaJSON, &huma.Schema{
-		Type: huma.TypeObject, AdditionalProperties: true, Description: "The body, as the format has it.",
-	})
+	op.Responses = contentOf(mediaJSON, bodySchema())
 	register(s, op, s.preview)
 }
 

@@ -78,8 +78,18 @@ type feedItem struct {
 	Event        string         `json:"event" doc:"The dialect's name of it."`
 	WebhookID    string         `json:"webhook_id" doc:"The same that deliveries of it bear."`
 	Conversation *string        `json:"conversation" doc:"Id, null if it is of none."`
-	Body         map[string]any `json:"body" doc:"Byte for byte what is sent. Null with a fault."`
+	Body         feedBody       `json:"body" doc:"Byte for byte what is sent. Null with a fault."`
 	Fault        webhooks.Fault `json:"fault,omitempty" enum:"too_large" doc:"Why there is no body: too_large is never sent."`
+}
+
+// feedBody describes the body of a webhook, or that there is none.
+type feedBody struct{}
+
+// Schema returns that of a body, or of null.
+func (feedBody) Schema(huma.Registry) *huma.Schema {
+	schema := bodySchema()
+	schema.OneOf = append(schema.OneOf, &huma.Schema{Type: "null"})
+	return schema
 }
 
 // FeedQuery says where a page of a feed begins.

@@ -139,3 +139,53 @@ func TestDocsAreOffline(t *testing.T) {
 	h.do("GET", "/docs/nothing.js", nil).fails(404, "no_such_route")
 	h.do("GET", "/docs/..%2f..%2fweb.go", nil).fails(404, "no_such_route")
 }
+
+// TestBodiesAreDescribedAsTheyAre: a body of any format is of a type that the
+// description of each operation that shows bodies has for it.
+func TestBodiesAreDescribedAsTheyAre(t *testing.T) {
+	t.Parallel()
+	b, err := httpapi.OpenAPI()
+	if err != nil {
+		t.Fatal(err)
+	}
+	type schema struct {
+		Type  any // one or, with null, several
+		OneOf []schema
+	}
+	type operation struct {
+		Responses map[string]struct{ Content map[string]struct{ Schema schema } }
+	}
+	var doc struct {
+		Paths      map[string]map[string]operation
+		Components struct {
+			Schemas map[string]struct{ Properties map[string]schema }
+		}
+	}
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	described := func(path, method string) schema {
+		return doc.Paths[path][method].Responses["200"].Content["application/json"].Schema
+	}
+	all := map[string]schema{
+		"preview": described("/v1/dialects/{name}/preview", "post"),
+		"payload": described("/v1/deliveries/{id}/payload", "get"),
+		"feed":    doc.Components.Schemas["FeedItem"].Properties["body"],
+	}
+	if !slices.ContainsFunc(all["feed"].OneOf, func(s schema) bool { return s.Type == "null" }) {
+		t.Errorf("an item of a feed without a body is not described: %v", all["feed"])
+	}
+	h := open(t)
+	id := strings.TrimPrefix(h.conversation(), "/v1/conversations/")
+	for _, dialect := range []string{"verbatim", "cloudevents", "chatwoot", "closer", "talkus", "clarityflow"} {
+		kind := "object"
+		if h.do("POST", "/v1/dialects/"+dialect+"/preview", object{"conversation": id}).is(200).body[0] == '[' {
+			kind = "array"
+		}
+		for where, s := range all {
+			if s.Type != kind && !slices.ContainsFunc(s.OneOf, func(s schema) bool { return s.Type == kind }) {
+				t.Errorf("%s: a body of %s is an %s, and described as %v", where, dialect, kind, s)
+			}
+		}
+	}
+}
