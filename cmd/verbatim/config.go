@@ -87,6 +87,9 @@ func loadConfig(sh *shell, fs *flag.FlagSet, only ...string) (c *config, finish 
 		switch to := s.value.Addr().Interface().(type) {
 		case *string:
 			fs.StringVar(to, s.flag, *to, usage)
+			if s.secret {
+				fs.Lookup(s.flag).DefValue = "" // what help shows, also beneath a flag that was misspelt
+			}
 		case *bool:
 			fs.BoolVar(to, s.flag, *to, usage)
 		case *int:

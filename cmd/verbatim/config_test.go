@@ -106,15 +106,24 @@ func TestEgressThatCannotBe(t *testing.T) {
 	}
 }
 
-// The password of a proxy is not shown with the other settings.
+// The password of a proxy is not shown with the other settings, nor as the default
+// that a flag has from its variable.
 func TestTheProxyIsNotPrinted(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	exit := run(t.Context(), []string{"serve", "-print-config", "-allow-hosts", "a.test"}, func(name string) (string, bool) {
+	lookup := func(name string) (string, bool) {
 		return "http://verbatim:hunter2@proxy:3128", name == "VERBATIM_WEBHOOK_PROXY"
-	}, nil, &out, io.Discard)
+	}
+	exit := run(t.Context(), []string{"serve", "-print-config", "-allow-hosts", "a.test"}, lookup, nil, &out, io.Discard)
 	if exit != exitDone || strings.Contains(out.String(), "hunter2") || !strings.Contains(out.String(), "VERBATIM_WEBHOOK_PROXY=(secret)\n") ||
 		!strings.Contains(out.String(), "VERBATIM_ALLOW_HOSTS=[a.test]\n") {
 		t.Errorf("exit %d, %s", exit, out.String())
+	}
+	for _, args := range [][]string{{"serve", "-h"}, {"serve", "-misspelt"}, {"endpoints", "list", "-h"}} {
+		var help strings.Builder
+		run(t.Context(), args, lookup, nil, &help, &help)
+		if strings.Contains(help.String(), "hunter2") || !strings.Contains(help.String(), "-webhook-proxy") {
+			t.Errorf("%v: %s", args, help.String())
+		}
 	}
 }
