@@ -194,3 +194,19 @@ func TestManagementWithAndWithoutAServer(t *testing.T) {
 		}
 	}
 }
+
+// TestTheFirstKeyIsShown: whatever was done to a data folder before, whoever serves
+// it first is shown a key that works, once.
+func TestTheFirstKeyIsShown(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "data")
+	if left := run(t, "keys", "list", "--json", "-database", "sqlite:"+folder); left != "" {
+		t.Errorf("a key was made that nobody was shown: %s", left)
+	}
+	s := startServer(t, folder)
+	s.call(http.MethodGet, "/v1/endpoints", s.key, "", nil)
+	s.stop()
+	if again := startServer(t, folder); again.key != "" {
+		t.Error("another key was made at the second start")
+	}
+}

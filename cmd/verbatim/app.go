@@ -66,7 +66,6 @@ type app struct {
 	metrics      *telemetry.Metrics
 	tracing      *telemetry.Tracing // nil if spans go nowhere
 	token        string             // lets whoever may read the data folder act as its operator
-	firstKey     string             // of a new data folder, to be shown once
 }
 
 // newApp opens the data folder and wires everything to it. The listener is
@@ -187,22 +186,28 @@ func randomToken() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// prepareAccess makes sure that a new data folder has an account and a key.
+// prepareAccess makes sure that a new data folder has an account.
 func (a *app) prepareAccess(ctx context.Context) error {
-	known, err := a.store.Keys(ctx)
-	if err != nil || len(known) > 0 {
+	if _, found, err := a.store.Account(ctx, defaultAccount); err != nil || found {
 		return err
 	}
-	if err := a.store.AddAccount(ctx, defaultAccount, defaultAccountName); err != nil {
-		return err
+	return a.store.AddAccount(ctx, defaultAccount, defaultAccountName)
+}
+
+// makeFirstKey gives a data folder that never had a key its first one, and returns
+// it: "" where there was one. It is for those who show it; a tool that opens the
+// folder for a moment would use it up.
+func (a *app) makeFirstKey(ctx context.Context) (string, error) {
+	known, err := a.store.Keys(ctx)
+	if err != nil || len(known) > 0 {
+		return "", err
 	}
 	plain, key, err := httpapi.NewKey(rand.Reader)
 	if err != nil {
-		return err
+		return "", err
 	}
-	a.firstKey = plain
 	key.Account, key.Name, key.CreatedAt = defaultAccount, "first key", time.Now()
-	return access{a.store}.AddKey(ctx, key)
+	return plain, access{a.store}.AddKey(ctx, key)
 }
 
 // swapped has those who remember rows of a read model look at them anew.

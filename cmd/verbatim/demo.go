@@ -68,6 +68,10 @@ func demo(ctx context.Context, sh *shell, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	key, err := app.makeFirstKey(ctx)
+	if err != nil {
+		return errors.Join(err, app.close(ctx))
+	}
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- app.run(running) }()
@@ -75,7 +79,7 @@ func demo(ctx context.Context, sh *shell, args []string) (err error) {
 
 	s := &stage{
 		screen: screen{out: sh.out}, pace: *pace,
-		client: &client{base: "http://" + reachable(listener.Addr().String()), token: app.firstKey, http: &http.Client{Timeout: clientTimeout}},
+		client: &client{base: "http://" + reachable(listener.Addr().String()), token: key, http: &http.Client{Timeout: clientTimeout}},
 	}
 	if err := s.play(running); err != nil {
 		if ctx.Err() != nil {

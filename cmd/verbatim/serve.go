@@ -51,7 +51,11 @@ func serve(ctx context.Context, sh *shell, args []string) error {
 	if err != nil {
 		return openFault(err)
 	}
-	sh.greet(cfg, app)
+	firstKey, err := app.makeFirstKey(ctx)
+	if err != nil {
+		return errors.Join(err, app.close(ctx))
+	}
+	sh.greet(cfg, listener.Addr().String(), firstKey)
 	if err := app.run(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -60,19 +64,18 @@ func serve(ctx context.Context, sh *shell, args []string) error {
 
 // greet says where the server is and, once in the life of a data folder, its
 // first key.
-func (sh *shell) greet(cfg *config, a *app) {
-	addr := a.listener.Addr().String()
+func (sh *shell) greet(cfg *config, addr, firstKey string) {
 	if sh.json {
 		sh.printJSON(sh.out, struct {
 			URL      string `json:"url"`
 			Database string `json:"database"`
 			Key      string `json:"key,omitempty"`
-		}{"http://" + addr, cfg.Database, a.firstKey})
+		}{"http://" + addr, cfg.Database, firstKey})
 		return
 	}
 	fmt.Fprintf(sh.out, "verbatim %s listens on http://%s, data in %s\n", Version, addr, cfg.Database)
-	if a.firstKey != "" {
-		fmt.Fprintf(sh.out, "API key of account %q, shown this once: %s\n", defaultAccount, a.firstKey)
+	if firstKey != "" {
+		fmt.Fprintf(sh.out, "API key of account %q, shown this once: %s\n", defaultAccount, firstKey)
 	}
 }
 
