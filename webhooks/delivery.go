@@ -167,7 +167,7 @@ var ErrNoTarget = errors.New("the endpoint was deleted")
 type Target struct {
 	Settings endpoint.Settings
 	Disabled bool
-	Secrets  []string          // signing secrets "whsec_…", newest first; those that still sign
+	Secrets  []string          // signing secrets "whsec_…", newest first; those that still sign. Without any it is as good as disabled
 	Headers  map[string]string // sent along
 	Health   Health
 }

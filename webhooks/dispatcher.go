@@ -210,6 +210,7 @@ type Dispatcher struct {
 	recording  []*flight // those before them, on their way into the queue
 	stopping   bool
 	load       load
+	secretless map[string]struct{} // endpoints of which it was said that they have no secret
 }
 
 // mailbox is what others leave for Step.
@@ -247,7 +248,7 @@ func NewDispatcher(queue Queue, renderer Renderer, sender Sender, clock func() t
 		queue: queue, renderer: renderer, sender: sender, clock: clock, cfg: cfg,
 		wake:    make(chan struct{}, 1),
 		mailbox: mailbox{woken: make(map[string]struct{}), reload: make(map[Lane]struct{})},
-		lanes:   newLanes(cfg.MaxLanes),
+		lanes:   newLanes(cfg.MaxLanes), secretless: make(map[string]struct{}),
 	}
 }
 
@@ -626,6 +627,15 @@ func (d *Dispatcher) begin(ctx context.Context, l *lane, now time.Time) {
 		l.outlet.until = now.Add(Pause)
 		d.postpone(l, l.outlet.until)
 	case target.Disabled:
+		d.sleep(l.outlet)
+	case len(target.Secrets) == 0:
+		// A log that is moved leaves its secrets behind. To try would be to give up
+		// what can be sent as soon as there is a new one.
+		if _, said := d.secretless[l.key.EndpointID]; !said {
+			d.secretless[l.key.EndpointID] = struct{}{}
+			d.cfg.Log.WarnContext(ctx, "an endpoint has no secret to sign with, and is sent nothing until it has a new one",
+				"endpoint", l.key.EndpointID)
+		}
 		d.sleep(l.outlet)
 	case !met:
 		d.reread(l.outlet) // which was read before the settings were: see meet

@@ -702,14 +702,31 @@ func TestABodyThatCannotBeMadeIsTriedAgainAndParked(t *testing.T) {
 	})
 }
 
+// An endpoint without a secret, as after its log was moved, is sent nothing, and
+// nothing is given up: it is all sent once there is a new secret.
 func TestAnEndpointWithoutASecretIsNotSentToUnsigned(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t, webhooks.Config{})
-		d := b.plan(b.target(1, func(t *webhooks.Target) { t.Secrets = nil }), 1, 1)
+		id := b.target(1, func(t *webhooks.Target) { t.Secrets = nil })
+		first, second := b.plan(id, 1, 1), b.plan(id, 1, 2)
 		stop := b.run()
-		if b.sends() != 0 || b.attempts(d)[0].Outcome.Fault != webhooks.Unrendered {
-			t.Errorf("%d sent, %+v", b.sends(), b.attempts(d))
+		time.Sleep(48 * time.Hour)
+		b.d.Wake(id) // something else of it was changed
+		synctest.Wait()
+		for _, d := range []webhooks.Delivery{first, second} {
+			if now := b.now(d); b.sends() != 0 || now.State != webhooks.Pending || now.Attempts != 0 {
+				t.Errorf("%d sent, %+v", b.sends(), now)
+			}
+		}
+		if said := strings.Count(b.log.String(), "no secret"); said != 1 {
+			t.Errorf("it was said %d times:\n%s", said, b.log)
+		}
+		b.target(1, nil)
+		b.d.Wake(id)
+		synctest.Wait()
+		if b.sends() != 2 || b.now(first).State != webhooks.Delivered || b.now(second).State != webhooks.Delivered {
+			t.Errorf("with a secret: %d sent, %+v", b.sends(), b.now(second))
 		}
 		b.end(stop)
 	})

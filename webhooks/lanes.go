@@ -54,7 +54,7 @@ type outlet struct {
 	asked   time.Time
 	until   time.Time // not before; after a fault, or for its rate limit
 	gone    bool      // deleted
-	asleep  bool      // disabled: its lanes are not in memory
+	asleep  bool      // disabled, or without a secret: its lanes are not in memory
 	outside bool      // its lanes are being read
 	own     sweep
 }

@@ -566,8 +566,12 @@ func (s *Server) testEndpoint(ctx context.Context, in *EndpointPath) (*testAnswe
 		return nil, err
 	}
 	o, webhookID, err := s.cfg.Tester.Test(ctx, account, in.ID)
-	if errors.Is(err, webhooks.ErrNoTarget) {
+	switch {
+	case errors.Is(err, webhooks.ErrNoTarget):
 		err = errNotProjected
+	case errors.Is(err, webhooks.ErrSecret):
+		err = newProblem(http.StatusConflict, "endpoint.no_secret",
+			"the endpoint has no secret to sign with, as after its log was moved; POST …/rotate-secret makes one, and what waits is sent")
 	}
 	if err != nil {
 		return nil, err

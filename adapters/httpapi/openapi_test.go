@@ -153,7 +153,9 @@ func TestBodiesAreDescribedAsTheyAre(t *testing.T) {
 		OneOf []schema
 	}
 	type operation struct {
-		Responses map[string]struct{ Content map[string]struct{ Schema schema } }
+		Responses map[string]struct {
+			Content map[string]struct{ Schema schema }
+		}
 	}
 	var doc struct {
 		Paths      map[string]map[string]operation

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -401,6 +402,8 @@ func TestATestThatFails(t *testing.T) {
 	h := open(t, func(cfg *httpapi.Config) { cfg.Tester = sender })
 	ep := h.do("POST", "/v1/endpoints", object{"url": hook, "dialect": "verbatim"}).is(201).header.Get("Location")
 	h.do("POST", ep+"/test", nil).fails(http.StatusServiceUnavailable, "not_ready")
+	sender.err = fmt.Errorf("sign: %w", webhooks.ErrSecret)
+	h.do("POST", ep+"/test", nil).fails(http.StatusConflict, "endpoint.no_secret")
 	sender.err = errors.New("whsec_secret is broken")
 	if r := h.do("POST", ep+"/test", nil).fails(http.StatusInternalServerError, "internal"); bytes.Contains(r.body, []byte("whsec_")) {
 		t.Errorf("%s", r.body)
