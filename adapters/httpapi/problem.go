@@ -200,6 +200,12 @@ func advice(r domain.Refusal) string {
 		return "the endpoint's feed has no cursor of this name; GET …/feed/cursors lists them"
 	case endpoint.AlreadyEnabled:
 		return "the endpoint is enabled, so that it begins nowhere else; POST …/replays sends the past"
+	case deliveryUnknown:
+		return "there is no such delivery in this account, or it is no longer kept"
+	case jobUnknown:
+		return "there is no such job in this account, or it is no longer kept; GET /v1/jobs lists them"
+	case erasureUnknown:
+		return "there is no such erasure in this account"
 	case replayUnknown:
 		return "there is no such replay in this account"
 	default:
