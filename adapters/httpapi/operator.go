@@ -1,6 +1,7 @@
 package httpapi
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -102,7 +103,7 @@ func (s *Server) listKeys(ctx context.Context, _ *struct{}) (*listAnswer[KeyView
 
 type createKeyInput struct {
 	Body struct {
-		Account     string `json:"account,omitempty" doc:"Defaults to the account \"default\"." example:"acme"`
+		Account     string `json:"account,omitempty" doc:"Defaults to the account of the header Verbatim-Account or, without it, to \"default\"." example:"acme"`
 		AccountName string `json:"account_name,omitempty" doc:"Of an account that is made; defaults to its id."`
 		Name        string `json:"name,omitempty" doc:"What the key is for." example:"website"`
 	}
@@ -120,10 +121,7 @@ func (s *Server) createKey(ctx context.Context, in *createKeyInput) (*keyCreated
 	if err := operatorOnly(callOf(ctx)); err != nil {
 		return nil, err
 	}
-	account := in.Body.Account
-	if account == "" {
-		account = defaultAccount
-	}
+	account := cmp.Or(in.Body.Account, callOf(ctx).account)
 	if !accountID.MatchString(account) {
 		return nil, &domain.FieldError{Field: "account", Rule: "must be 1 to 64 letters, digits, and . _ -, and not begin with these"}
 	}

@@ -23,6 +23,8 @@ func TestOperatorManagesKeys(t *testing.T) {
 	h.do("DELETE", "/v1/keys/"+made.text("id"), nil, admin).is(204)
 	h.do("GET", "/v1/conversations", nil, as(made.text("key"))).fails(401, "revoked_key")
 	h.do("DELETE", "/v1/keys/"+made.text("id"), nil, admin).fails(404, "key.not_found")
+	h.do("POST", "/v1/keys", object{}, admin, header("Verbatim-Account", "acme")).is(201).has("account", "acme")
+	h.do("POST", "/v1/keys", object{}, admin).is(201).has("account", "default")
 	h.do("POST", "/v1/keys", object{"account": "no such name"}, admin).fails(422, "invalid_field").at("body.account")
 }
 
