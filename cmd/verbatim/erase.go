@@ -66,7 +66,7 @@ func erase(ctx context.Context, sh *shell, args []string) error {
 	}
 	return act(ctx, sh, "erase", args, nil, define, func(c *client, _ []string) error {
 		if id == "" {
-			return usage("erase wants -contact ID: the id of the person")
+			return usage("erase wants --contact ID: the id of the person")
 		}
 		body := map[string]any{"dry_run": dry}
 		if by != "" {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -49,7 +50,12 @@ func act(
 }
 
 // choose splits a command's arguments into the subcommand and the rest.
-func choose(name string, args []string, choices ...string) (string, []string, error) {
+func (sh *shell) choose(name string, args []string, choices ...string) (string, []string, error) {
+	if len(args) > 0 && slices.Contains([]string{"-h", "-help", "--help"}, args[0]) {
+		fmt.Fprintf(sh.err, "Usage: verbatim %s %s [flags]\n\nverbatim %s %s -h shows the flags of one of them.\n",
+			name, strings.Join(choices, "|"), name, choices[0])
+		return "", nil, flag.ErrHelp
+	}
 	for _, c := range choices {
 		if len(args) > 0 && args[0] == c {
 			return c, args[1:], nil
@@ -68,7 +74,7 @@ type endpointView struct {
 }
 
 func endpoints(ctx context.Context, sh *shell, args []string) error {
-	what, rest, err := choose("endpoints", args, "list", "show", "create", "update", "rotate-secret", "enable", "disable", "test", "retry-failed", "delete")
+	what, rest, err := sh.choose("endpoints", args, "list", "show", "create", "update", "rotate-secret", "enable", "disable", "test", "retry-failed", "delete")
 	if err != nil {
 		return err
 	}
@@ -109,6 +115,9 @@ func endpoints(ctx context.Context, sh *shell, args []string) error {
 			wants = nil
 		}
 		return act(ctx, sh, name, rest, wants, define, func(c *client, names []string) error {
+			if what == "create" && (url == "" || dialect == "") {
+				return usage("endpoints create wants --url and --dialect")
+			}
 			body := make(map[string]any)
 			for key, value := range map[string]string{"url": url, "dialect": dialect, "history": history, "start": start} {
 				if value != "" {
@@ -201,7 +210,7 @@ type keyView struct {
 }
 
 func keys(ctx context.Context, sh *shell, args []string) error {
-	what, rest, err := choose("keys", args, "list", "create", "revoke")
+	what, rest, err := sh.choose("keys", args, "list", "create", "revoke")
 	if err != nil {
 		return err
 	}

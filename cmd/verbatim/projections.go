@@ -66,7 +66,7 @@ type parkedView struct {
 }
 
 func projectionsVerb(ctx context.Context, sh *shell, args []string) error {
-	what, rest, err := choose("projections", args, "list", "retry")
+	what, rest, err := sh.choose("projections", args, "list", "retry")
 	if err != nil {
 		return err
 	}

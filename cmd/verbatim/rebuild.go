@@ -189,6 +189,15 @@ func (r *rebuilding) findEnds(ctx context.Context) error {
 		return err
 	}
 	r.from, r.to = max(1, r.from), min(r.to, head)
+	if r.conversation != "" {
+		events, _, err := r.log.ReadPage(ctx, nil, eventstore.StreamName("conversation", r.conversation), 0)
+		if err != nil {
+			return err
+		}
+		if len(events) == 0 {
+			return &fault{exit: exitFailed, code: "conversation.not_found", err: fmt.Errorf("there is no conversation %s", r.conversation)}
+		}
+	}
 	if r.endpoint == "" {
 		return nil
 	}

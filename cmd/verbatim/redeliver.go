@@ -57,6 +57,9 @@ func deliveries(ctx context.Context, sh *shell, args []string) error {
 		fs.IntVar(&limit, "limit", limit, "how many to list at most, newest first")
 	}
 	return act(ctx, sh, "deliveries", args, []string{"ENDPOINT"}, define, func(c *client, names []string) error {
+		if limit < 1 {
+			return usage("--limit must be 1 or more")
+		}
 		query := url.Values{}
 		for name, value := range filters {
 			if *value != "" {

@@ -39,11 +39,11 @@ func replay(ctx context.Context, sh *shell, args []string) error {
 	return act(ctx, sh, "replay", args, nil, define, func(c *client, _ []string) error {
 		switch {
 		case endpointID == "":
-			return usage("replay wants -endpoint ID; verbatim endpoints list shows them")
+			return usage("replay wants --endpoint ID; verbatim endpoints list shows them")
 		case diff && !dryRun:
-			return usage("-diff is for -dry-run")
+			return usage("--diff is for --dry-run")
 		case dryRun && wait:
-			return usage("there is nothing to wait for in a dry run; leave out -wait")
+			return usage("there is nothing to wait for in a dry run; leave out --wait")
 		}
 		body := make(map[string]any)
 		for name, value := range texts {
@@ -231,7 +231,7 @@ func replayPath(id string) string { return "/v1/replays/" + url.PathEscape(id) }
 
 // replays looks after those there are.
 func replays(ctx context.Context, sh *shell, args []string) error {
-	what, rest, err := choose("replays", args, "list", "show", "pause", "resume", "cancel")
+	what, rest, err := sh.choose("replays", args, "list", "show", "pause", "resume", "cancel")
 	if err != nil {
 		return err
 	}

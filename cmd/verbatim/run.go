@@ -110,6 +110,9 @@ func dispatch(ctx context.Context, sh *shell, args []string) error {
 	}
 	switch args[0] {
 	case "help", "-h", "-help", "--help":
+		if len(args) > 1 {
+			return dispatch(ctx, sh, append(args[1:], "-h"))
+		}
 		printHelp(sh.out)
 		return nil
 	case "-version", "--version":

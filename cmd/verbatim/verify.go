@@ -60,6 +60,8 @@ func verify(ctx context.Context, sh *shell, args []string) (err error) {
 		return usage("--workers must be 1 to %d", maxWorkers)
 	case v.from < 1 || v.to < v.from:
 		return usage("--from must be 1 or more, and --to no less")
+	case *logOnly && v.endpoint != "":
+		return usage("--log-only leaves out the deliveries that --endpoint is about")
 	case v.from > 1 && len(v.expected) > 0:
 		return usage("a seal is of the log from its beginning: leave --from out")
 	}

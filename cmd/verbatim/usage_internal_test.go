@@ -1,0 +1,67 @@
+package main
+
+import (
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// said runs the program and returns its exit code and what it said.
+func said(t *testing.T, args ...string) (code int, words string) {
+	t.Helper()
+	var errs strings.Builder
+	code = run(t.Context(), args, func(string) (string, bool) { return "", false }, nil, io.Discard, &errs)
+	return code, errs.String()
+}
+
+// Help is there for every command and for those that they consist of, whichever
+// way it is asked for.
+func TestHelpOfEveryCommand(t *testing.T) {
+	t.Parallel()
+	for _, v := range verbs() {
+		asked := [][]string{{v.name}}
+		if strings.Contains(v.args, "|") {
+			for part := range strings.SplitSeq(v.args, "|") {
+				asked = append(asked, []string{v.name, part})
+			}
+		}
+		for _, names := range asked {
+			want := "Usage: verbatim " + strings.Join(names, " ") + " "
+			for _, args := range [][]string{append(slices.Clip(names), "-h"), append([]string{"help"}, names...)} {
+				if code, words := said(t, args...); code != exitDone || !strings.HasPrefix(words, want) {
+					t.Errorf("%v: exit %d: %s", args, code, words)
+				}
+			}
+		}
+	}
+	if code, words := said(t, "help", "dance"); code != exitUsage || !strings.Contains(words, `no command "dance"`) {
+		t.Errorf("exit %d: %s", code, words)
+	}
+}
+
+// What cannot be meant is said, and is no empty answer.
+func TestWhatCannotBeMeant(t *testing.T) {
+	t.Parallel()
+	database := "sqlite:" + filepath.Join(t.TempDir(), "data")
+	if code, words := said(t, "import", "-database", database, filepath.Join("..", "..", "tests", "fixtures", "closer-conversation.ndjson")); code != exitDone {
+		t.Fatal(words)
+	}
+	for _, c := range []struct {
+		args []string
+		exit int
+		says string
+	}{
+		{[]string{"endpoints", "create", "--url", "https://example.com/"}, exitUsage, "--dialect"},
+		{[]string{"endpoints", "create", "--dialect", "closer"}, exitUsage, "--url"},
+		{[]string{"deliveries", "x", "--limit", "0"}, exitUsage, "--limit"},
+		{[]string{"deliveries", "x", "--limit", "-1"}, exitUsage, "--limit"},
+		{[]string{"rebuild", "--dialect", "closer", "--conversation", "x"}, exitFailed, "no conversation x"},
+		{[]string{"verify", "--log-only", "--endpoint", "x"}, exitUsage, "--endpoint"},
+	} {
+		if code, words := said(t, slices.Concat(c.args, []string{"-database", database})...); code != c.exit || !strings.Contains(words, c.says) {
+			t.Errorf("%v: exit %d: %s", c.args, code, words)
+		}
+	}
+}
