@@ -113,7 +113,14 @@ func misread(err error) error {
 		return err
 	}
 	field, _ := reflect.TypeFor[config]().FieldByName(p.Name)
-	return fmt.Errorf("%s: not a %s: %w", field.Tag.Get("env"), p.Type, p.Err)
+	wants := "a number"
+	switch p.Type {
+	case reflect.TypeFor[bool]():
+		wants = "true or false"
+	case reflect.TypeFor[time.Duration]():
+		wants = "a duration such as 720h"
+	}
+	return fmt.Errorf("%s: must be %s", field.Tag.Get("env"), wants)
 }
 
 func (c *config) check() error {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"flag"
 	"io"
 	"strings"
@@ -96,7 +97,7 @@ func TestEgressThatCannotBe(t *testing.T) {
 		for _, value := range values {
 			var errs strings.Builder
 			exit := run(t.Context(), []string{"serve", "-print-config"}, func(name string) (string, bool) { return value, name == variable }, nil, io.Discard, &errs)
-			if exit != exitUsage || !strings.Contains(errs.String(), variable) || strings.Contains(errs.String(), "hunter2") {
+			if exit != exitUsage || !strings.Contains(errs.String(), variable) || strings.Contains(errs.String(), "hunter2") || strings.Contains(errs.String(), "strconv") {
 				t.Errorf("%s=%s: exit %d, %s", variable, value, exit, errs.String())
 			}
 		}
@@ -118,6 +119,12 @@ func TestTheProxyIsNotPrinted(t *testing.T) {
 	if exit != exitDone || strings.Contains(out.String(), "hunter2") || !strings.Contains(out.String(), "VERBATIM_WEBHOOK_PROXY=(secret)\n") ||
 		!strings.Contains(out.String(), "VERBATIM_ALLOW_HOSTS=[a.test]\n") {
 		t.Errorf("exit %d, %s", exit, out.String())
+	}
+	out.Reset()
+	exit = run(t.Context(), []string{"serve", "-print-config", "-json"}, lookup, nil, &out, io.Discard)
+	var shown map[string]string
+	if err := json.Unmarshal([]byte(out.String()), &shown); exit != exitDone || err != nil || shown["VERBATIM_WEBHOOK_PROXY"] != "(secret)" {
+		t.Errorf("for machines: exit %d, %v, %s", exit, err, out.String())
 	}
 	for _, args := range [][]string{{"serve", "-h"}, {"serve", "-misspelt"}, {"endpoints", "list", "-h"}} {
 		var help strings.Builder

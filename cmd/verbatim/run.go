@@ -88,7 +88,12 @@ func run(
 		return exitDone
 	}
 	f, ok := errors.AsType[*fault](err)
-	if !ok {
+	switch {
+	case ok:
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		err = errors.New("interrupted")
+		f = &fault{exit: exitFailed, code: "interrupted", err: err}
+	default:
 		f = &fault{exit: exitFailed, code: "failed", err: err}
 	}
 	if sh.json {

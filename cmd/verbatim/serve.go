@@ -31,13 +31,7 @@ func serve(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	if *show {
-		for _, s := range cfg.settings() {
-			value := fmt.Sprint(s.value.Interface())
-			if s.secret && value != "" {
-				value = "(secret)"
-			}
-			fmt.Fprintf(sh.out, "%s=%s\n", s.variable, value)
-		}
+		sh.printConfig(cfg)
 		return nil
 	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Addr)
@@ -60,6 +54,24 @@ func serve(ctx context.Context, sh *shell, args []string) error {
 		return err
 	}
 	return nil
+}
+
+// printConfig prints the settings, without secrets.
+func (sh *shell) printConfig(cfg *config) {
+	all := make(map[string]string)
+	for _, s := range cfg.settings() {
+		value := fmt.Sprint(s.value.Interface())
+		if s.secret && value != "" {
+			value = "(secret)"
+		}
+		all[s.variable] = value
+		if !sh.json {
+			fmt.Fprintf(sh.out, "%s=%s\n", s.variable, value)
+		}
+	}
+	if sh.json {
+		sh.printJSON(sh.out, all)
+	}
 }
 
 // greet says where the server is and, once in the life of a data folder, its

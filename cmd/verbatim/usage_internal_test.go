@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"io"
 	"path/filepath"
 	"slices"
@@ -38,6 +39,23 @@ func TestHelpOfEveryCommand(t *testing.T) {
 	}
 	if code, words := said(t, "help", "dance"); code != exitUsage || !strings.Contains(words, `no command "dance"`) {
 		t.Errorf("exit %d: %s", code, words)
+	}
+}
+
+// Who interrupts a command is told that, and not how.
+func TestAnInterruptionIsCalledSo(t *testing.T) {
+	t.Parallel()
+	database := "sqlite:" + filepath.Join(t.TempDir(), "data")
+	fixture := filepath.Join("..", "..", "tests", "fixtures", "closer-conversation.ndjson")
+	if code, words := said(t, "import", "-database", database, fixture); code != exitDone {
+		t.Fatal(words)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var errs strings.Builder
+	code := run(ctx, []string{"export", "-database", database, "-"}, func(string) (string, bool) { return "", false }, nil, io.Discard, &errs)
+	if code != exitFailed || errs.String() != "verbatim: interrupted\n" {
+		t.Errorf("exit %d: %s", code, errs.String())
 	}
 }
 
