@@ -199,8 +199,9 @@ func TestManagementWithAndWithoutAServer(t *testing.T) {
 // it first is shown a key that works, once.
 func TestTheFirstKeyIsShown(t *testing.T) {
 	t.Parallel()
-	folder := filepath.Join(t.TempDir(), "data")
-	if left := run(t, "keys", "list", "--json", "-database", "sqlite:"+folder); left != "" {
+	database := imported(t, closerFixture)
+	folder := strings.TrimPrefix(database, "sqlite:")
+	if left := run(t, "keys", "list", "--json", "-database", database); left != "" {
 		t.Errorf("a key was made that nobody was shown: %s", left)
 	}
 	s := startServer(t, folder)

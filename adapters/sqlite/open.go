@@ -107,6 +107,14 @@ type Store struct {
 	close  func() error // once; see Close
 }
 
+// Find returns ErrNoDatabase if the folder has none, or is not there.
+func Find(dir string) error {
+	if _, err := os.Stat(filepath.Join(dir, fileName)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("open %s: %w", dir, ErrNoDatabase)
+	}
+	return nil
+}
+
 // Open opens the data folder, making it and bringing its tables up to date if
 // it is not read only. It returns ErrInUse, ErrNotOurs, ErrNewer, ErrDamaged,
 // ErrOtherKey, or ErrNoDatabase.
@@ -120,8 +128,8 @@ func Open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 	}()
 	file := filepath.Join(dir, fileName)
 	if o.ReadOnly {
-		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("open %s: %w", dir, ErrNoDatabase)
+		if err := Find(dir); err != nil {
+			return nil, err
 		}
 	} else {
 		if err := os.MkdirAll(dir, 0o700); err != nil {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+
+	"verbatim/adapters/sqlite"
 )
 
 // The commands of this file manage what a server has. They speak to it over
@@ -40,6 +42,15 @@ func act(
 	}
 	if _, set := sh.lookup("VERBATIM_LOG_LEVEL"); !set && cfg.LogLevel == "info" {
 		cfg.LogLevel = "warn" // what a server says while it starts is no answer
+	}
+	if !strings.HasSuffix(name, " create") { // of a folder that is not there nothing can be asked
+		dir, err := cfg.folder()
+		if err == nil {
+			err = sqlite.Find(dir)
+		}
+		if err != nil {
+			return openFault(err)
+		}
 	}
 	c, done, err := connect(ctx, sh, cfg, *account)
 	if err != nil {

@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -56,6 +59,22 @@ func TestAnInterruptionIsCalledSo(t *testing.T) {
 	code := run(ctx, []string{"export", "-database", database, "-"}, func(string) (string, bool) { return "", false }, nil, io.Discard, &errs)
 	if code != exitFailed || errs.String() != "verbatim: interrupted\n" {
 		t.Errorf("exit %d: %s", code, errs.String())
+	}
+}
+
+// A folder that was misspelt is not made by those who ask what is in it.
+func TestWhatIsNotThereIsNotMade(t *testing.T) {
+	t.Parallel()
+	dir := filepath.Join(t.TempDir(), "data")
+	for _, args := range [][]string{
+		{"endpoints", "list"}, {"endpoints", "delete", "x"}, {"keys", "list"}, {"deliveries", "x"}, {"feed", "x"}, {"redeliver", "x"},
+		{"replay", "--endpoint", "x"}, {"replays", "list", "x"}, {"erase", "--contact", "x"}, {"projections", "list"}, {"rebuild-projection", "inbox"},
+		{"rebuild", "--dialect", "closer"}, {"verify"}, {"export", "-"},
+	} {
+		code, words := said(t, slices.Concat(args, []string{"-database", "sqlite:" + dir})...)
+		if _, err := os.Stat(dir); code != exitFailed || !strings.Contains(words, "no Verbatim database") || !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%v: exit %d: %s, the folder: %v", args, code, words, err)
+		}
 	}
 }
 
