@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -209,5 +210,38 @@ func TestTheFirstKeyIsShown(t *testing.T) {
 	s.stop()
 	if again := startServer(t, folder); again.key != "" {
 		t.Error("another key was made at the second start")
+	}
+}
+
+// TestAskingSendsNothing lists without a server what a receiver that hangs is still
+// owed: nothing goes out, and nobody waits for it.
+func TestAskingSendsNothing(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "data")
+	arrived, gone := make(chan struct{}, 100), make(chan struct{})
+	receiver := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		arrived <- struct{}{}
+		<-gone
+	}))
+	t.Cleanup(func() { close(gone); receiver.Close() })
+	s := startServer(t, folder)
+	var ep struct{ ID string }
+	s.call(http.MethodPost, "/v1/endpoints", s.key, `{"url":"`+receiver.URL+`","dialect":"verbatim@1","events":["conversation.created"]}`, &ep)
+	s.call(http.MethodPost, "/v1/conversations", s.key, `{"customer":{"name":"Jon"}}`, nil)
+	<-arrived
+	s.kill()
+	for _, args := range [][]string{
+		{"endpoints", "list"},
+		{"endpoints", "show", ep.ID},
+		{"deliveries", ep.ID},
+		{"feed", ep.ID},
+		{"keys", "list"},
+		{"replays", "list", ep.ID},
+		{"projections", "list"},
+	} {
+		run(t, append(args, "-database", "sqlite:"+folder, "-allow-private-networks", "127.0.0.0/8")...)
+		if len(arrived) > 0 {
+			t.Fatalf("%v had something sent", args)
+		}
 	}
 }

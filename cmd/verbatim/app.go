@@ -65,6 +65,7 @@ type app struct {
 	api          *httpapi.Server
 	metrics      *telemetry.Metrics
 	tracing      *telemetry.Tracing // nil if spans go nowhere
+	asking       bool               // it is there for one who only asks: nothing is sent
 	token        string             // lets whoever may read the data folder act as its operator
 }
 
@@ -259,6 +260,9 @@ func (a *app) run(ctx context.Context) error {
 	told, end := context.WithCancel(context.WithoutCancel(ctx)) // until the dispatcher has nothing more to tell
 	parts.Go(func() error {
 		defer end()
+		if a.asking {
+			return nil
+		}
 		return named("dispatcher", a.dispatcher.Run(failed))
 	})
 	parts.Go(func() error { a.notary.run(told); return nil })

@@ -35,8 +35,9 @@ type client struct {
 
 // connect returns a client for the configured data folder: of the server that
 // serves it or, if there is none, of one that is started for the occasion on a
-// port of this machine. Whoever may read the folder is its operator.
-func connect(ctx context.Context, sh *shell, cfg *config, account string) (c *client, done func() error, err error) {
+// port of this machine, which sends nothing if the client only asks. Whoever may
+// read the folder is its operator.
+func connect(ctx context.Context, sh *shell, cfg *config, account string, asking bool) (c *client, done func() error, err error) {
 	dir, err := cfg.folder()
 	if err != nil {
 		return nil, nil, err
@@ -54,6 +55,7 @@ func connect(ctx context.Context, sh *shell, cfg *config, account string) (c *cl
 	if err != nil {
 		return nil, nil, err
 	}
+	app.asking = asking
 	app.janitor = nil // how long things are kept is for whoever serves to say
 	c.base, c.token = "http://"+listener.Addr().String(), app.token
 	running, stop := context.WithCancel(ctx)

@@ -52,12 +52,23 @@ func act(
 			return openFault(err)
 		}
 	}
-	c, done, err := connect(ctx, sh, cfg, *account)
+	c, done, err := connect(ctx, sh, cfg, *account, asks(name))
 	if err != nil {
 		return openFault(err)
 	}
 	defer func() { err = errors.Join(err, done()) }()
 	return do(c, names)
+}
+
+// asks reports whether a command changes nothing and waits for nothing, so that it
+// need not wait for receivers either.
+func asks(name string) bool {
+	switch name {
+	case "endpoints list", "endpoints show", "deliveries", "feed", "keys list", "replays list", "projections list":
+		return true
+	default:
+		return false
+	}
 }
 
 // choose splits a command's arguments into the subcommand and the rest.

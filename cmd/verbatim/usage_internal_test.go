@@ -67,9 +67,20 @@ func TestWhatIsNotThereIsNotMade(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	for _, args := range [][]string{
-		{"endpoints", "list"}, {"endpoints", "delete", "x"}, {"keys", "list"}, {"deliveries", "x"}, {"feed", "x"}, {"redeliver", "x"},
-		{"replay", "--endpoint", "x"}, {"replays", "list", "x"}, {"erase", "--contact", "x"}, {"projections", "list"}, {"rebuild-projection", "inbox"},
-		{"rebuild", "--dialect", "closer"}, {"verify"}, {"export", "-"},
+		{"endpoints", "list"},
+		{"endpoints", "delete", "x"},
+		{"keys", "list"},
+		{"deliveries", "x"},
+		{"feed", "x"},
+		{"redeliver", "x"},
+		{"replay", "--endpoint", "x"},
+		{"replays", "list", "x"},
+		{"erase", "--contact", "x"},
+		{"projections", "list"},
+		{"rebuild-projection", "inbox"},
+		{"rebuild", "--dialect", "closer"},
+		{"verify"},
+		{"export", "-"},
 	} {
 		code, words := said(t, slices.Concat(args, []string{"-database", "sqlite:" + dir})...)
 		if _, err := os.Stat(dir); code != exitFailed || !strings.Contains(words, "no Verbatim database") || !errors.Is(err, fs.ErrNotExist) {
