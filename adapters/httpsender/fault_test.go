@@ -64,7 +64,10 @@ func outOfTime() []httpsender.Config {
 
 func TestANameThatLeadsNowhere(t *testing.T) {
 	t.Parallel()
-	expect(t, httpsender.Config{Resolver: nameServer(t, always())}, "http://nobody.test/", webhooks.NameUnresolved, "nobody.test")
+	o := expect(t, httpsender.Config{Resolver: nameServer(t, always())}, "http://nobody.test/", webhooks.NameUnresolved, "nobody.test")
+	if strings.Contains(o.Detail, " on ") {
+		t.Errorf("accounts are told of our name server: %s", o.Detail)
+	}
 	for _, cfg := range outOfTime() {
 		cfg.Resolver = nameServer(t, func(string, int) []string { return nil }) // says nothing
 		if o := expect(t, cfg, "https://silent.test/", webhooks.NameUnresolved, ""); o.Timing.DNS < brief/2 || o.Timing.Connect > 0 {

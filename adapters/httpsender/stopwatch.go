@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http/httptrace"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,6 +111,9 @@ func (w *stopwatch) stop() (at stage, t webhooks.Timing) {
 // was.
 func failure(ctx context.Context, at stage, err error) webhooks.Outcome {
 	o := webhooks.Outcome{Fault: webhooks.Unreachable, Detail: err.Error()}
+	if lookup, ok := errors.AsType[*net.DNSError](err); ok && lookup.Server != "" {
+		o.Detail = strings.ReplaceAll(o.Detail, " on "+lookup.Server, "") // which is ours, and not for accounts
+	}
 	var timeout net.Error
 	late := errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(err, os.ErrDeadlineExceeded) ||
 		errors.As(err, &timeout) && timeout.Timeout()
