@@ -238,9 +238,10 @@ func beginBackfill(t *tx, r *webhooks.Replay) error {
 		return err
 	}
 	// What a backfill before this one had kept standing still, this one takes over.
+	// What it had not come to by now, nobody plans.
 	if _, err := t.exec(`UPDATE replays SET state = 'cancelled', phase = 'drain', ended_at = ?, error = 'the endpoint begins elsewhere',
-			upto = CASE WHEN upto = 0 THEN position ELSE upto END
-		WHERE endpoint = ? AND phase IN ('hold', 'feed', 'release')`, micros(r.CreatedAt), r.EndpointID); err != nil {
+			upto = CASE WHEN upto = 0 THEN max(position, ?) ELSE upto END
+		WHERE endpoint = ? AND phase IN ('hold', 'feed', 'release')`, micros(r.CreatedAt), r.Begun, r.EndpointID); err != nil {
 		return err
 	}
 	if _, err := t.exec(`UPDATE replays SET state = 'cancelled', ended_at = ?, error = 'the endpoint begins elsewhere'
