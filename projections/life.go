@@ -123,8 +123,7 @@ type hindsight struct {
 	streams map[string][]string // of endpoints, by account
 	lives   map[string]*life    // by stream
 	steps   int                 // of all of them
-	limit   int
-	holds   map[string]Hold // backfills, as they are on record
+	holds   map[string]Hold     // backfills, as they are on record
 
 	// What was last asked for:
 	account     string
@@ -141,9 +140,7 @@ func (p *Plan) look(ctx context.Context) (*hindsight, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := &hindsight{
-		streams: make(map[string][]string), lives: make(map[string]*life), limit: maxSteps, holds: make(map[string]Hold, len(holds)),
-	}
+	h := &hindsight{streams: make(map[string][]string), lives: make(map[string]*life), holds: make(map[string]Hold, len(holds))}
 	for _, hold := range holds {
 		h.holds[hold.ID] = hold
 	}
@@ -197,7 +194,7 @@ func (p *Plan) lifeOf(ctx context.Context, h *hindsight, stream string, version 
 	if err := l.read(ctx, p.log, p.codec, version); err != nil {
 		return nil, err
 	}
-	if h.steps += len(l.steps); h.steps > h.limit {
+	if h.steps += len(l.steps); h.steps > p.limit {
 		clear(h.lives)
 		h.steps = len(l.steps)
 	}

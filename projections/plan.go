@@ -31,6 +31,7 @@ type Plan struct {
 	reached   int64            // what lies up to here is taken up again
 	behind    *hindsight       // while something is
 	now       time.Time        // likewise
+	limit     int              // as maxSteps
 }
 
 // A planAccount is what the plan asks of an account for each of its events.
@@ -66,7 +67,7 @@ func NewPlan(
 	log eventstore.Store, codec *eventstore.Codec, store Store, dialects *webhooks.Dialects,
 	committed func([]webhooks.Delivery),
 ) *Plan {
-	return &Plan{log: log, codec: codec, store: store, dialects: dialects, committed: committed}
+	return &Plan{log: log, codec: codec, store: store, dialects: dialects, committed: committed, limit: maxSteps}
 }
 
 // Name returns "webhooks".
