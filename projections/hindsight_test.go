@@ -250,3 +250,30 @@ func TestTheDeletedStandInNobodysWay(t *testing.T) {
 		t.Errorf("planned for the deleted one (-want +got):\n%s", diff)
 	}
 }
+
+// TestRetryGoesOnBehindAnEndpoint takes up streams before and behind a change of
+// an endpoint that was parked itself: behind it the change holds.
+func TestRetryGoesOnBehindAnEndpoint(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	ep := g.stream("endpoint")
+	g.add(t, ep, registered(endpoint.Settings{Dialect: "echo@1", Events: []string{"*"}, History: "none"}))
+	before := g.add(t, g.stream("conversation"), created())
+	g.add(t, ep, endpoint.Updated{Settings: endpoint.Settings{Dialect: "echo@1", Events: []string{"*"}, History: "full"}})
+	behind := g.add(t, g.stream("conversation"), created())
+	ill := true
+	plan := projections.NewPlan(g.log, g.codec, g.store, echoes, nil)
+	group := g.group(ailing{plan, func(r *eventstore.Recorded) bool { return ill && r.Position > 1 }})
+	catchUp(t, group)
+	ill = false
+	if err := group.Retry(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	got := []string{}
+	for _, d := range g.store.sorted() {
+		got = append(got, fmt.Sprint(d.Position, " ", d.History))
+	}
+	if diff := gocmp.Diff([]string{fmt.Sprint(before, " none"), fmt.Sprint(behind, " full")}, got); diff != "" {
+		t.Errorf("planned (-want +got):\n%s", diff)
+	}
+}

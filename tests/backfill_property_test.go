@@ -79,7 +79,6 @@ type seam struct {
 	at         map[int64]int    // webhooks received by position
 	within     bool             // amid something
 	settling   bool
-	ails       bool // the dialect is sick at times; else the settings change: what is parked is planned as they are then
 }
 
 // A beginning is an event by which an endpoint begins from a position on, or
@@ -116,7 +115,7 @@ func newSeam(t *testing.T, seed uint64) *seam {
 		t: t, chance: rand.New(rand.NewPCG(seed, 17)), dir: t.TempDir(), codec: eventstore.Catalogue(),
 		log: slog.New(slog.DiscardHandler), now: time.Date(2026, 8, 3, 12, 0, 0, 0, time.UTC), sick: &atomic.Bool{},
 		versions: make(map[string]int64), wants: make(map[int64]bool), events: make(map[int64]string),
-		epoch: make(map[string]int64), received: make(map[string]bool), at: make(map[int64]int), ails: seed%2 == 0,
+		epoch: make(map[string]int64), received: make(map[string]bool), at: make(map[int64]int),
 	}
 	s.dialects = webhooks.NewDialects(sickly{s.sick})
 	s.open()
@@ -398,11 +397,11 @@ func (s *seam) run() {
 		case draw < 88: // with the file closed
 			s.must(s.store.Close())
 			s.open()
-		case draw < 91 && s.ails:
+		case draw < 91:
 			s.sick.Store(!s.sick.Load())
 		case draw < 93:
 			s.expected(s.group.Retry(ctx, true))
-		case draw < 94 && !s.ails:
+		case draw < 94:
 			s.filtered = !s.filtered
 			s.append(s.endpoint, endpoint.Updated{Settings: s.settings()})
 		case draw < 97:
