@@ -244,8 +244,6 @@ func (p *Plan) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error {
 		row := before.Evolve(f, e)
 		p.endpoints[f.Stream] = row
 		if row.Backfill != before.Backfill {
-			// What was left to the one before, this one plans, or it is skipped.
-			delete(rows.Held, before.Backfill)
 			p.hold(f, &row, rows)
 		}
 		if !isNote(e) {

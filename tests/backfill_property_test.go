@@ -1,6 +1,7 @@
 package tests_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -491,9 +492,43 @@ func (s *seam) check() {
 	if len(missing) > 0 || len(extra) > 0 {
 		s.t.Errorf("it begins at %d; missing %v, not wanted %v", s.from, missing, extra)
 	}
+	if off := s.offRecord(); len(off) > 0 {
+		s.t.Errorf("owed and not on record: %v", off)
+	}
 	ds, _, err := s.store.Deliveries(context.Background(), s.id, webhooks.Selection{States: []webhooks.State{webhooks.Pending}}, webhooks.Mark{}, 10)
 	s.must(err)
 	if len(ds) > 0 {
 		s.t.Errorf("pending: %+v", ds)
 	}
+}
+
+// offRecord returns what the endpoint was owed at any time and has no two deliveries
+// of, whatever became of them: also what it has skipped since is on record.
+func (s *seam) offRecord() (off []int64) {
+	s.t.Helper()
+	backfills, err := s.store.Replays(context.Background(), "default", s.id, "", 1000)
+	s.must(err)
+	slices.SortFunc(backfills, func(a, b webhooks.Replay) int { return cmp.Compare(a.Begun, b.Begun) })
+	for at := range s.events {
+		owed, left := at > s.registered, false
+		for _, b := range backfills {
+			if b.Begun < at {
+				left = at <= b.To // which it has not come to
+			}
+		}
+		owed = owed && !left
+		for _, b := range backfills {
+			owed = owed || b.Selection.From <= at && at <= b.Cursor.Position
+		}
+		if wanted := s.wants[at] || at < s.registered; !wanted || !owed {
+			continue
+		}
+		ds, err := s.store.DeliveriesAt(context.Background(), s.id, []int64{at})
+		s.must(err)
+		if len(ds) != 2 {
+			off = append(off, at)
+		}
+	}
+	slices.Sort(off)
+	return off
 }

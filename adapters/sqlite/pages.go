@@ -87,13 +87,13 @@ func (s *Store) CommitPage(ctx context.Context, p *projections.Page) error {
 				return err
 			}
 		}
+		if err := checkHeld(t, &p.Rows); err != nil { // before one of them ends because another begins
+			return err
+		}
 		for i := range p.Rows.Backfills {
 			if err := beginBackfill(t, &p.Rows.Backfills[i]); err != nil {
 				return err
 			}
-		}
-		if err := checkHeld(t, p.Rows.Held); err != nil {
-			return err
 		}
 		for _, r := range p.Released {
 			if _, err := t.exec("DELETE FROM parked WHERE projection = ? AND stream = ?", r.Projection, r.Stream); err != nil {

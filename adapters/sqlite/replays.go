@@ -208,10 +208,10 @@ func (s *Store) Holds(ctx context.Context) (out []projections.Hold, err error) {
 }
 
 // checkHeld returns projections.ErrOvertaken if a backfill is not as a page has
-// it.
-func checkHeld(t *tx, held map[string]int64) error {
-	for id, cursor := range held {
-		as := false
+// it. One that begins with the page is.
+func checkHeld(t *tx, rows *projections.Rows) error {
+	for id, cursor := range rows.Held {
+		as := slices.ContainsFunc(rows.Backfills, func(r webhooks.Replay) bool { return r.ID == id })
 		err := t.query("SELECT upto, position FROM replays WHERE id = ?", []any{id}, func(v []driver.Value) error {
 			as = v[0].(int64) == 0 && (cursor < 0 || v[1].(int64) == cursor)
 			return nil
