@@ -323,63 +323,37 @@ func (p *Plan) planFor(ctx context.Context, f webhooks.Fact, again bool, rows *R
 			// speaks must not stand in the way of another's being deleted.
 			continue
 		}
-		fate := p.fateOf(t, f.Position, again, rows)
-		if fate == notPlanned {
+		wanted, skipped := p.wants(t, f.Position, again, rows)
+		if !wanted {
 			continue
 		}
 		n := len(rows.Deliveries)
 		if err := p.planOne(ctx, &c, t, rows); err != nil {
 			return err
 		}
-		if fate != toBeSent {
-			p.keep(rows.Deliveries[n:], fate)
+		if skipped {
+			skip(rows.Deliveries[n:], p.now)
 		}
 	}
 	p.words = c.words
 	if p.committed != nil {
 		p.planned = append(p.planned, rows.Deliveries[at:]...)
-		if again { // what does not go out is nobody's to offer
-			p.planned = slices.DeleteFunc(p.planned, func(d webhooks.Delivery) bool { return d.Reason != "" })
+		if again {
+			p.planned = slices.DeleteFunc(p.planned, func(d webhooks.Delivery) bool { return d.State != webhooks.Pending })
 		}
 	}
 	return nil
 }
 
-// A fate is what becomes of what an endpoint is told of an event.
-type fate int
-
-const (
-	notPlanned fate = iota // it is not the endpoint's, or is left to a backfill
-	toBeSent
-	toBeKept    // it stands still until its backfill comes to it
-	toBeSkipped // the endpoint begins behind it
-)
-
-// fateOf says what becomes of an event for a target. What had been planned before
-// the endpoint began elsewhere, had it not been parked, fares as if it had been.
-func (p *Plan) fateOf(t *planTarget, position int64, again bool, rows *Rows) fate {
-	begun := t.from <= position
-	switch {
-	case begun && !t.leaves(position, again, rows):
-		return toBeSent
-	case !again || !p.behind.owed(t, position):
-		return notPlanned
-	case begun && t.hold.Open:
-		return toBeKept
+// wants reports whether the plan plans an event for a target. What it had planned
+// before the endpoint began elsewhere, had it not been parked, it plans as skipped:
+// that is what would have become of it, and a backfill that comes to it sends it.
+func (p *Plan) wants(t *planTarget, position int64, again bool, rows *Rows) (wanted, skipped bool) {
+	if t.from <= position && !t.leaves(position, again, rows) {
+		return true, false
 	}
-	return toBeSkipped
-}
-
-// keep puts deliveries aside.
-func (p *Plan) keep(ds []webhooks.Delivery, fate fate) {
-	at := p.now
-	for i := range ds {
-		if d := &ds[i]; fate == toBeKept {
-			d.DueAt, d.Reason = webhooks.Never(), webhooks.ReasonInTurn
-		} else {
-			d.State, d.Reason, d.EndedAt = webhooks.Cancelled, webhooks.ReasonSkipped, &at
-		}
-	}
+	skipped = again && p.behind.owed(t, position)
+	return skipped, skipped
 }
 
 // planOne plans for one target. What makes a dialect panic is left out if the
@@ -395,6 +369,13 @@ func (p *Plan) planOne(ctx context.Context, c *candidate, t *planTarget, rows *R
 		}()
 	}
 	return p.plan(ctx, c, t, rows)
+}
+
+// skip ends deliveries that are planned, and not to be sent.
+func skip(ds []webhooks.Delivery, now time.Time) {
+	for i := range ds {
+		ds[i].State, ds[i].Reason, ds[i].EndedAt = webhooks.Cancelled, webhooks.ReasonSkipped, &now
+	}
 }
 
 func (p *Plan) plan(ctx context.Context, c *candidate, t *planTarget, rows *Rows) error {

@@ -10,6 +10,7 @@ import (
 
 	"verbatim/eventstore"
 	"verbatim/projections"
+	"verbatim/webhooks"
 )
 
 var _ projections.Store = (*Store)(nil)
@@ -145,7 +146,7 @@ const (
 	upsertEndpoint = `INSERT INTO endpoints (id, account, number, deleted, row) VALUES (?,?,?,?,?)
 		ON CONFLICT (id) DO UPDATE SET deleted = excluded.deleted, row = excluded.row`
 	insertDelivery = "INSERT INTO deliveries (" + plannedColumns + ") VALUES (" + plannedPlaces + ") ON CONFLICT DO NOTHING"
-	insertAside    = "INSERT INTO deliveries (" + plannedColumns + ", reason, ended_at) VALUES (" + plannedPlaces + ",?,?) ON CONFLICT DO NOTHING"
+	insertEnded    = "INSERT INTO deliveries (" + plannedColumns + ", reason, ended_at) VALUES (" + plannedPlaces + ",?,?) ON CONFLICT DO NOTHING"
 )
 
 // encodeRows returns the statements that write the rows.
@@ -184,10 +185,10 @@ func encodeRows(rows *projections.Rows) ([]statement, error) {
 			d.ID, d.WebhookID, d.EndpointID, d.Account, d.Stream, d.Lane, d.Position, d.Version, d.EventID[:], d.Event, d.Name,
 			d.Dialect, d.History, string(d.State), micros(d.DueAt), micros(d.CreatedAt),
 		}
-		if d.Reason == "" {
+		if d.State == webhooks.Pending {
 			add(insertDelivery, args...)
-		} else { // it is put aside as it is planned
-			add(insertAside, append(args, d.Reason, endedAt(d.EndedAt))...)
+		} else { // it has ended as it is planned
+			add(insertEnded, append(args, d.Reason, endedAt(d.EndedAt))...)
 		}
 	}
 	return out, nil
