@@ -104,8 +104,14 @@ func (c *Course) Speak(version int) error {
 // Owed returns the deliveries that an event makes for the endpoint, pending and
 // due at once, until it is called again. Events may come in any order; in that of
 // the log they cost least, and those of the endpoint itself that are newer than
-// the course take it on.
-func (c *Course) Owed(ctx context.Context, f webhooks.Fact) ([]webhooks.Delivery, error) {
+// the course take it on. An event at which the dialect panics is an error: the plan
+// has parked it, too.
+func (c *Course) Owed(ctx context.Context, f webhooks.Fact) (_ []webhooks.Delivery, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
 	if at := c.at(f.Position); at != c.now {
 		account := &planAccount{}
 		if t, there := c.plan.target(&c.life, at); there {
