@@ -40,9 +40,12 @@ func (p *Plan) Origins() (known, counted, size int) {
 func (p *Plan) SetStepLimit(steps int) { p.limit = steps }
 
 // Remembered returns of how many steps of endpoints p remembers what they were.
-func (p *Plan) Remembered() int {
+func (p *Plan) Remembered() (steps int) {
 	if p.behind == nil {
 		return 0
 	}
-	return p.behind.steps
+	for _, l := range p.behind.lives {
+		steps += len(l.steps)
+	}
+	return steps
 }

@@ -277,3 +277,34 @@ func TestRetryGoesOnBehindAnEndpoint(t *testing.T) {
 		t.Errorf("planned (-want +got):\n%s", diff)
 	}
 }
+
+// TestHindsightIsBounded takes a stream up again for more endpoints than are
+// remembered at once.
+func TestHindsightIsBounded(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	const endpoints, limit = 10, 7
+	then := endpoint.Settings{Dialect: "echo@1", Events: []string{"*"}}
+	for range endpoints {
+		ep := g.stream("endpoint")
+		g.add(t, ep, registered(then), endpoint.Updated{Settings: then}, endpoint.Failing{Since: noon})
+	}
+	stream := g.stream("conversation")
+	g.add(t, stream, created(), posted("m", jon, "hello"))
+	ill := true
+	plan := projections.NewPlan(g.log, g.codec, g.store, echoes, nil)
+	plan.SetStepLimit(limit)
+	most := 0
+	group := g.group(ailing{plan, func(r *eventstore.Recorded) bool { most = max(most, plan.Remembered()); return ill && r.Stream == stream }})
+	catchUp(t, group)
+	ill = false
+	if err := group.Retry(t.Context(), true); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(g.store.deliveries); n != 2*endpoints {
+		t.Errorf("%d deliveries are planned, want %d", n, 2*endpoints)
+	}
+	if most == 0 || most > limit || plan.Remembered() != 0 {
+		t.Errorf("%d steps were remembered at once, want at most %d, and %d are still", most, limit, plan.Remembered())
+	}
+}

@@ -15,7 +15,8 @@ import (
 // Plan turns events into deliveries: one for each event, endpoint that wants
 // it, and name that the endpoint's dialect has for it. It remembers the
 // endpoints as they were at its own place in the log, so that what is planned
-// follows from the log alone, and planning twice plans nothing new.
+// follows from the log alone, and planning twice plans nothing new. What was
+// parked it plans for endpoints as they were at the event: see hindsight.
 type Plan struct {
 	log       eventstore.Store
 	codec     *eventstore.Codec
@@ -30,7 +31,7 @@ type Plan struct {
 	holds     map[string]*Hold // backfills, by id
 	reached   int64            // what lies up to here is taken up again
 	behind    *hindsight       // while something is
-	now       time.Time        // likewise
+	now       time.Time        // when that began
 	limit     int              // as maxSteps
 }
 

@@ -93,10 +93,16 @@ func TestAPageRelyingOnABackfill(t *testing.T) {
 		t.Errorf("closed at %d; the plan sees %+v", r.To, got)
 	}
 	refused("it is closed", page(12, 13, map[string]int64{"rpl_1": -1}), delivery("other", "s", 13, "a"))
+	refused("it is closed when another begins", page(12, 13, map[string]int64{"rpl_1": -1}, backfill("rpl_2", "ep")), delivery("other", "s", 13, "a"))
 	must("without it", page(12, 13, nil))
 	must("the log is taken up anew", page(13, 15, nil, backfill("rpl_1", "ep")))
 	if hold(t, s, "rpl_1").Open {
 		t.Error("it begins once more")
+	}
+	must("one begins", page(15, 16, nil, backfill("rpl_2", "ep")))
+	must("others end it and each other", page(16, 17, map[string]int64{"rpl_2": -1, "rpl_3": -1}, backfill("rpl_3", "ep"), backfill("rpl_4", "ep")))
+	if hold(t, s, "rpl_2").Open || hold(t, s, "rpl_3").Open || !hold(t, s, "rpl_4").Open {
+		t.Error("it is not the last that is open")
 	}
 }
 
