@@ -295,7 +295,10 @@ func TestHindsightIsBounded(t *testing.T) {
 	plan := projections.NewPlan(g.log, g.codec, g.store, echoes, nil)
 	plan.SetStepLimit(limit)
 	most := 0
-	group := g.group(ailing{plan, func(r *eventstore.Recorded) bool { most = max(most, plan.Remembered()); return ill && r.Stream == stream }})
+	group := g.group(ailing{plan, func(r *eventstore.Recorded) bool {
+		most = max(most, plan.Remembered())
+		return ill && r.Stream == stream
+	}})
 	catchUp(t, group)
 	ill = false
 	if err := group.Retry(t.Context(), true); err != nil {
