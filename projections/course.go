@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 
 	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
@@ -18,24 +17,18 @@ var ErrNoEndpoint = errors.New("there is no such endpoint")
 // A Course is what one endpoint is owed, event by event, whatever was planned for
 // it: for those who tell it the past. It plans as Plan does, with the settings
 // that the endpoint had at the time; what happened before it was registered, it
-// is owed as it was registered.
+// is owed as it was registered. Settings in a dialect that nobody speaks give way
+// to those that came next.
 //
 // One goroutine at a time uses a Course. It knows the endpoint as it was when
 // the course was made, and what it was asked about the endpoint since.
 type Course struct {
-	plan   Plan // of the one endpoint
-	stream string
-	row    EndpointRow // as far as it is known
-	steps  []step
-	asNow  bool
-	now    int // index into steps, -1 before the first use
-	rows   Rows
-}
+	life
 
-// A step is an endpoint as it was behind a position.
-type step struct {
-	behind int64
-	row    EndpointRow
+	plan  Plan // of the one endpoint
+	asNow bool
+	now   int // index into steps, -1 before the first use
+	rows  Rows
 }
 
 // NewCourse returns the course of an endpoint. It returns ErrNoEndpoint if there
@@ -44,8 +37,8 @@ func NewCourse(
 	ctx context.Context, log eventstore.Store, codec *eventstore.Codec, dialects *webhooks.Dialects, endpointID string,
 ) (*Course, error) {
 	c := &Course{
-		plan:   Plan{log: log, codec: codec, dialects: dialects, origins: newOrigins(log, codec)},
-		stream: eventstore.StreamName("endpoint", endpointID), now: -1,
+		plan: Plan{log: log, codec: codec, dialects: dialects, origins: newOrigins(log, codec)},
+		life: life{stream: eventstore.StreamName("endpoint", endpointID)}, now: -1,
 	}
 	if err := c.refresh(ctx); err != nil {
 		return nil, err
@@ -58,28 +51,8 @@ func NewCourse(
 
 // refresh takes in what has become of the endpoint since.
 func (c *Course) refresh(ctx context.Context) error {
-	for r, err := range c.plan.log.ReadStream(ctx, c.stream, c.row.Version) {
-		if err != nil {
-			return err
-		}
-		event, err := c.plan.codec.Decode(&r)
-		if err != nil {
-			return err
-		}
-		e, ok := event.(endpoint.Event)
-		if !ok {
-			return fmt.Errorf("position %d: %s does not belong here", r.Position, r.Type)
-		}
-		c.take(webhooks.Fact{Recorded: &r, Event: event}, e)
-	}
-	return nil
-}
-
-// take takes what is known of the endpoint on by its next event.
-func (c *Course) take(f webhooks.Fact, e endpoint.Event) {
-	if c.row = c.row.Evolve(f, e); !isNote(e) {
-		c.steps = append(c.steps, step{f.Position, c.row})
-	}
+	c.now = -1 // settings that nobody could follow may have been replaced
+	return c.read(ctx, c.plan.log, c.plan.codec, Newest)
 }
 
 // Endpoint returns the endpoint as far as it is known.
@@ -131,16 +104,20 @@ func (c *Course) Speak(version int) error {
 // Owed returns the deliveries that an event makes for the endpoint, pending and
 // due at once, until it is called again. Events may come in any order; in that of
 // the log they cost least, and those of the endpoint itself that are newer than
-// the course take it on.
-func (c *Course) Owed(ctx context.Context, f webhooks.Fact) ([]webhooks.Delivery, error) {
-	// The first step behind which the event lies no longer, less one; what lies
-	// before all of them is told as of the first.
-	at := max(0, sort.Search(len(c.steps), func(i int) bool { return c.steps[i].behind >= f.Position })-1)
-	if at != c.now {
-		row := c.steps[at].row
-		row.Number, row.Start, row.Backfill = 0, nil, "" // as if it had always been there
-		c.plan.endpoints = map[string]EndpointRow{c.stream: row}
-		c.plan.index()
+// the course take it on. An event at which the dialect panics is an error: the plan
+// has parked it, too.
+func (c *Course) Owed(ctx context.Context, f webhooks.Fact) (_ []webhooks.Delivery, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	if at := c.at(f.Position); at != c.now {
+		account := &planAccount{}
+		if t, there := c.plan.target(&c.life, at); there {
+			account.add(t)
+		}
+		c.plan.accounts = map[string]*planAccount{c.steps[at].row.Account.ID: account}
 		c.now = at
 	}
 	c.rows.Deliveries = c.rows.Deliveries[:0]
@@ -149,6 +126,7 @@ func (c *Course) Owed(ctx context.Context, f webhooks.Fact) ([]webhooks.Delivery
 	}
 	if e, ok := f.Event.(endpoint.Event); ok && f.Stream == c.stream && f.Version == c.row.Version+1 && !c.asNow {
 		c.take(f, e)
+		c.now = -1
 	}
 	return c.rows.Deliveries, nil
 }

@@ -35,3 +35,17 @@ func (p *Plan) Origins() (known, counted, size int) {
 	}
 	return len(p.origins.known), p.origins.size, size
 }
+
+// SetStepLimit bounds the lives that p remembers otherwise than maxSteps does.
+func (p *Plan) SetStepLimit(steps int) { p.limit = steps }
+
+// Remembered returns of how many steps of endpoints p remembers what they were.
+func (p *Plan) Remembered() (steps int) {
+	if p.behind == nil {
+		return 0
+	}
+	for _, l := range p.behind.lives {
+		steps += len(l.steps)
+	}
+	return steps
+}

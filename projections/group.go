@@ -430,6 +430,7 @@ func (g *Group) Retry(ctx context.Context, all bool) error {
 	if err != nil {
 		return fmt.Errorf("load parked streams: %w", err)
 	}
+	defer g.rest()
 	for _, p := range wanted {
 		err := g.retry(ctx, p)
 		for try := 1; errors.Is(err, ErrOvertaken) && try < maxOvertaken; try++ {
@@ -446,6 +447,21 @@ func (g *Group) Retry(ctx context.Context, all bool) error {
 // further meanwhile: a backfill steps, and leaves the writer to others in between.
 const maxOvertaken = 10
 
+// again is a projection that is told when what lies up to a position is taken up
+// again, and when that is done.
+type again interface {
+	reach(position int64, now time.Time)
+	rest()
+}
+
+func (g *Group) rest() {
+	for _, m := range g.members {
+		if p, ok := m.Projection.(again); ok {
+			p.rest()
+		}
+	}
+}
+
 func (g *Group) retry(ctx context.Context, p Parked) error {
 	var m *member
 	for _, candidate := range g.members {
@@ -461,10 +477,10 @@ func (g *Group) retry(ctx context.Context, p Parked) error {
 	delete(g.parked, key)
 	g.mu.Unlock()
 	g.touched = true
-	if p, ok := m.Projection.(interface{ reach(position int64) }); ok {
-		p.reach(m.committed)
+	if p, ok := m.Projection.(again); ok {
+		p.reach(m.committed, g.clock().UTC())
 	}
-	again := false
+	still := false
 	for r, err := range g.log.ReadStream(ctx, p.Stream, p.Version-1) {
 		if err != nil {
 			return errors.Join(fmt.Errorf("retry %s: %w", p.Stream, err), g.drop(ctx))
@@ -482,7 +498,7 @@ func (g *Group) retry(ctx context.Context, p Parked) error {
 				attempts = 1
 			}
 			g.park(m.Name(), &r, poison, attempts)
-			again = true
+			still = true
 			break
 		}
 	}
@@ -491,13 +507,13 @@ func (g *Group) retry(ctx context.Context, p Parked) error {
 	page := &Page{
 		Checkpoints: []Checkpoint{{m.Name(), m.committed, m.committed}}, Seen: g.seen, Rows: g.rows, Parked: g.fresh,
 	}
-	if !again {
+	if !still {
 		page.Released = []Parked{p}
 	}
 	if err := g.commit(ctx, page); err != nil {
 		return err
 	}
-	if !again {
+	if !still {
 		g.slog.Info("a parked stream goes on",
 			slog.String("projection", p.Projection), eventstore.About(p.Stream), slog.Int64("position", p.Position))
 	}

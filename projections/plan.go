@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"verbatim/domain/endpoint"
 	"verbatim/eventstore"
@@ -14,7 +15,8 @@ import (
 // Plan turns events into deliveries: one for each event, endpoint that wants
 // it, and name that the endpoint's dialect has for it. It remembers the
 // endpoints as they were at its own place in the log, so that what is planned
-// follows from the log alone, and planning twice plans nothing new.
+// follows from the log alone, and planning twice plans nothing new. What was
+// parked it plans for endpoints as they were at the event: see hindsight.
 type Plan struct {
 	log       eventstore.Store
 	codec     *eventstore.Codec
@@ -28,11 +30,14 @@ type Plan struct {
 	planned   []webhooks.Delivery
 	holds     map[string]*Hold // backfills, by id
 	reached   int64            // what lies up to here is taken up again
+	behind    *hindsight       // while something is
+	now       time.Time        // when that began
+	limit     int              // as maxSteps
 }
 
 // A planAccount is what the plan asks of an account for each of its events.
 type planAccount struct {
-	targets []planTarget // those that are not deleted, as they were registered
+	targets []planTarget // those that are not deleted, in the order in which they were registered
 	origins bool         // some of them filter by conversations
 	labels  bool         // by their labels, that is
 }
@@ -50,6 +55,11 @@ type planTarget struct {
 	view    string // of its deliveries
 
 	ordering string
+
+	// Of one as it was at an event before now:
+	mute   bool        // nobody speaks the dialect that it was set to then
+	gone   bool        // it was deleted since
+	begins []beginning // other than where it was registered
 }
 
 // NewPlan returns the webhook plan. committed, if not nil, is told of planned
@@ -58,7 +68,7 @@ func NewPlan(
 	log eventstore.Store, codec *eventstore.Codec, store Store, dialects *webhooks.Dialects,
 	committed func([]webhooks.Delivery),
 ) *Plan {
-	return &Plan{log: log, codec: codec, store: store, dialects: dialects, committed: committed}
+	return &Plan{log: log, codec: codec, store: store, dialects: dialects, committed: committed, limit: maxSteps}
 }
 
 // Name returns "webhooks".
@@ -69,7 +79,7 @@ func (*Plan) Name() string { return "webhooks" }
 func (p *Plan) Load(ctx context.Context, checkpoint int64) error {
 	p.endpoints = make(map[string]EndpointRow)
 	p.origins = newOrigins(p.log, p.codec)
-	p.planned, p.reached = nil, checkpoint
+	p.planned, p.reached, p.behind = nil, checkpoint, nil
 	holds, err := p.store.Holds(ctx)
 	if err != nil {
 		return err
@@ -154,7 +164,7 @@ func (p *Plan) streams(ctx context.Context, checkpoint int64, parked []Parked) (
 }
 
 func (p *Plan) index() {
-	p.accounts = make(map[string]*planAccount)
+	p.accounts, p.behind = make(map[string]*planAccount), nil
 	for _, row := range p.endpoints {
 		if row.ID == "" || row.Deleted {
 			continue
@@ -164,16 +174,27 @@ func (p *Plan) index() {
 			account = &planAccount{}
 			p.accounts[row.Account.ID] = account
 		}
-		account.targets = append(account.targets, p.target(&row))
-		account.origins = account.origins || row.Settings.Filters.AboutConversations()
-		account.labels = account.labels || len(row.Settings.Filters.Labels) > 0
+		account.add(p.aim(&row))
 	}
 	for _, account := range p.accounts {
-		slices.SortFunc(account.targets, func(a, b planTarget) int { return cmp.Compare(a.number, b.number) })
+		account.sort()
 	}
 }
 
-func (p *Plan) target(row *EndpointRow) planTarget {
+func (a *planAccount) add(t planTarget) {
+	a.targets = append(a.targets, t)
+	if t.filters != nil {
+		a.origins = a.origins || t.filters.AboutConversations()
+		a.labels = a.labels || len(t.filters.Labels) > 0
+	}
+}
+
+func (a *planAccount) sort() {
+	slices.SortFunc(a.targets, func(a, b planTarget) int { return cmp.Compare(a.number, b.number) })
+}
+
+// aim returns the target that an endpoint is.
+func (p *Plan) aim(row *EndpointRow) planTarget {
 	t := planTarget{
 		id: row.ID, number: row.Number, from: row.Number, hold: p.holds[row.Backfill],
 		events: row.Settings.Events, view: viewOf(&row.Settings), ordering: row.Settings.Ordering,
@@ -224,8 +245,6 @@ func (p *Plan) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error {
 		row := before.Evolve(f, e)
 		p.endpoints[f.Stream] = row
 		if row.Backfill != before.Backfill {
-			// What was left to the one before, this one plans, or it is skipped.
-			delete(rows.Held, before.Backfill)
 			p.hold(f, &row, rows)
 		}
 		if !isNote(e) {
@@ -235,8 +254,11 @@ func (p *Plan) Project(ctx context.Context, f webhooks.Fact, rows *Rows) error {
 	return nil
 }
 
-// reach says that what lies up to that position is taken up again from here on.
-func (p *Plan) reach(position int64) { p.reached = max(p.reached, position) }
+// reach says that what lies up to that position is taken up again, now.
+func (p *Plan) reach(position int64, now time.Time) { p.reached, p.now = max(p.reached, position), now }
+
+// rest says that nothing more is taken up again for now.
+func (p *Plan) rest() { p.behind = nil }
 
 // hold leaves the endpoint of a row to the backfill that the fact f begins, until
 // that goes over to live events.
@@ -274,9 +296,16 @@ func (t *planTarget) leaves(position int64, again bool, rows *Rows) bool {
 	return !again || position > h.Cursor
 }
 
-// planFor plans the deliveries of an event for the endpoints of its account.
+// planFor plans the deliveries of an event for the endpoints of its account. One
+// that is taken up again is planned for them as they were when it happened.
 func (p *Plan) planFor(ctx context.Context, f webhooks.Fact, again bool, rows *Rows) error {
 	account := p.accounts[f.Recorded.Account]
+	if again {
+		var err error
+		if account, err = p.then(ctx, f); err != nil {
+			return err
+		}
+	}
 	if account == nil {
 		return nil
 	}
@@ -290,26 +319,64 @@ func (p *Plan) planFor(ctx context.Context, f webhooks.Fact, again bool, rows *R
 	at := len(rows.Deliveries)
 	for i := range account.targets {
 		t := &account.targets[i]
-		if t.from > f.Position {
-			continue // f was parked when the endpoint was registered: it is older
-		}
-		if kind == "endpoint" && (t.id == subject || t.fault != nil) {
+		if kind == "endpoint" && (t.id == subject || t.fault != nil || t.mute) {
 			// An endpoint is told nothing of itself. And one whose dialect nobody
 			// speaks must not stand in the way of another's being deleted.
 			continue
 		}
-		if t.leaves(f.Position, again, rows) {
+		wanted, skipped := p.wants(t, f.Position, again, rows)
+		if !wanted {
 			continue
 		}
-		if err := p.plan(ctx, &c, t, rows); err != nil {
+		n := len(rows.Deliveries)
+		if err := p.planOne(ctx, &c, t, rows); err != nil {
 			return err
+		}
+		if skipped {
+			skip(rows.Deliveries[n:], p.now)
 		}
 	}
 	p.words = c.words
 	if p.committed != nil {
 		p.planned = append(p.planned, rows.Deliveries[at:]...)
+		if again {
+			p.planned = slices.DeleteFunc(p.planned, func(d webhooks.Delivery) bool { return d.State != webhooks.Pending })
+		}
 	}
 	return nil
+}
+
+// wants reports whether the plan plans an event for a target. What it had planned
+// before the endpoint began elsewhere, had it not been parked, it plans as skipped:
+// that is what would have become of it, and a backfill that comes to it sends it.
+func (p *Plan) wants(t *planTarget, position int64, again bool, rows *Rows) (wanted, skipped bool) {
+	if t.from <= position && !t.leaves(position, again, rows) {
+		return true, false
+	}
+	skipped = again && p.behind.owed(t, position)
+	return skipped, skipped
+}
+
+// planOne plans for one target. What makes a dialect panic is left out if the
+// endpoint was deleted since: it would be cancelled, and must not keep others from
+// theirs.
+func (p *Plan) planOne(ctx context.Context, c *candidate, t *planTarget, rows *Rows) error {
+	if t.gone {
+		at := len(rows.Deliveries)
+		defer func() {
+			if recover() != nil {
+				rows.Deliveries = rows.Deliveries[:at]
+			}
+		}()
+	}
+	return p.plan(ctx, c, t, rows)
+}
+
+// skip ends deliveries that are planned, and not to be sent.
+func skip(ds []webhooks.Delivery, now time.Time) {
+	for i := range ds {
+		ds[i].State, ds[i].Reason, ds[i].EndedAt = webhooks.Cancelled, webhooks.ReasonSkipped, &now
+	}
 }
 
 func (p *Plan) plan(ctx context.Context, c *candidate, t *planTarget, rows *Rows) error {

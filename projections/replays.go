@@ -353,6 +353,7 @@ func (w *Replays) feed(ctx context.Context, run *replayRun, r webhooks.Replay, n
 		run.version = f.version
 	}
 	if f.poison != nil {
+		run.course = nil // the endpoint may be set otherwise by the next time
 		return w.stuck(ctx, r, f.poison, now)
 	}
 	if end && r.Kind == webhooks.Backfill {

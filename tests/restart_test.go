@@ -6,12 +6,15 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	_ "github.com/mattn/go-sqlite3"
 )
 
@@ -83,39 +86,7 @@ func TestPoisonParksItsStream(t *testing.T) {
 	if code := s.stop(); code != 0 {
 		t.Fatal(s.errs)
 	}
-
-	// Two messages that nobody has projected yet, the first under a name of the
-	// future. Behind a hundred others it is not in the tail that is proven when
-	// the file is opened.
-	lines := make([]string, 0, 100)
-	template := `{"position":1,"stream":"conversation-%s","version":%d,"id":"%s","type":"conversation.message_posted","schema":1,` +
-		`"time":"2026-01-01T00:00:00Z","account":"default","data":{"message_id":"%s","author":{"id":"a","role":"customer"},` +
-		`"text":"hello","content_type":"text"}}`
-	for version := int64(2); version <= 3; version++ {
-		lines = append(lines, fmt.Sprintf(template, sick.ID, version, newID(t), newID(t)))
-	}
-	for version := int64(2); version <= 100; version++ {
-		lines = append(lines, fmt.Sprintf(template, well.ID, version, newID(t), newID(t)))
-	}
-	if r := runCommand(t, strings.Join(lines, "\n"), "import", "-database", database, "-"); r.code != 0 {
-		t.Fatal(r.errors)
-	}
-	rename := func(from, to string) {
-		t.Helper()
-		db, err := sql.Open("sqlite3", filepath.Join(folder, "verbatim.db"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer db.Close()
-		res, err := db.ExecContext(t.Context(), "UPDATE events SET type = ? WHERE stream = ? AND version = 2 AND type = ?",
-			to, "conversation-"+sick.ID, from)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n, err := res.RowsAffected(); err != nil || n != 1 {
-			t.Fatal(n, err)
-		}
-	}
+	rename := poison(t, folder, sick.ID, well.ID)
 	rename("conversation.message_posted", "conversation.message_sung")
 
 	again := startServer(t, folder)
@@ -150,6 +121,134 @@ func TestPoisonParksItsStream(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, again.errs)
 	}
 	inbox.got.proveAll(t, folder)
+}
+
+// poison adds two messages to a conversation that nobody has projected yet, and
+// ninety-nine to another, while nobody serves from the folder, and returns what
+// gives the first of them another name. Behind a hundred others it is not in the
+// tail that is proven when the file is opened.
+func poison(t *testing.T, folder, sick, well string) (rename func(from, to string)) {
+	t.Helper()
+	lines := make([]string, 0, 100)
+	template := `{"position":1,"stream":"conversation-%s","version":%d,"id":"%s","type":"conversation.message_posted","schema":1,` +
+		`"time":"2026-01-01T00:00:00Z","account":"default","data":{"message_id":"%s","author":{"id":"a","role":"customer"},` +
+		`"text":"hello","content_type":"text"}}`
+	for version := int64(2); version <= 3; version++ {
+		lines = append(lines, fmt.Sprintf(template, sick, version, newID(t), newID(t)))
+	}
+	for version := int64(2); version <= 100; version++ {
+		lines = append(lines, fmt.Sprintf(template, well, version, newID(t), newID(t)))
+	}
+	if r := runCommand(t, strings.Join(lines, "\n"), "import", "-database", "sqlite:"+folder, "-"); r.code != 0 {
+		t.Fatal(r.errors)
+	}
+	return func(from, to string) {
+		t.Helper()
+		db, err := sql.Open("sqlite3", filepath.Join(folder, "verbatim.db"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer db.Close()
+		res, err := db.ExecContext(t.Context(), "UPDATE events SET type = ? WHERE stream = ? AND version = 2 AND type = ?",
+			to, "conversation-"+sick, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := res.RowsAffected(); err != nil || n != 1 {
+			t.Fatal(n, err)
+		}
+	}
+}
+
+// TestRetryIsToldAsOfThen parks a conversation, and has endpoints set otherwise,
+// deleted, and begun elsewhere before a retry. What they are told of it then is what
+// they would have been told, byte for byte, and a verification finds everything in
+// its place, before the retry and behind it.
+func TestRetryIsToldAsOfThen(t *testing.T) {
+	t.Parallel()
+	folder := filepath.Join(t.TempDir(), "data")
+	database := "sqlite:" + folder
+	s := startServer(t, folder)
+	key := s.key
+	endpoints, inboxes := make(map[string]string), make(map[string]*hookInbox) // by what becomes of it
+	for _, name := range []string{"changed", "deleted", "elsewhere"} {
+		inboxes[name] = newHookInbox(t)
+		var made struct{ ID string }
+		s.call(http.MethodPost, "/v1/endpoints", key, `{"url":"`+inboxes[name].url+
+			`","dialect":"verbatim@1","events":["conversation.message_posted"],"history":"last:2"}`, &made)
+		endpoints[name] = made.ID
+	}
+	var sick, well struct{ ID string }
+	s.call(http.MethodPost, "/v1/conversations", key, `{"customer":{"name":"Arya Stark"}}`, &sick)
+	s.call(http.MethodPost, "/v1/conversations", key, `{"customer":{"name":"Jon Snow"}}`, &well)
+	if code := s.stop(); code != 0 {
+		t.Fatal(s.errs)
+	}
+	rename := poison(t, folder, sick.ID, well.ID)
+	rename("conversation.message_posted", "conversation.message_sung")
+
+	s = startServer(t, folder)
+	path := func(name string) string { return "/v1/endpoints/" + endpoints[name] }
+	for _, name := range slices.Sorted(maps.Keys(inboxes)) {
+		inboxes[name].await(99) // all of the other conversation
+		poll(t, func() bool {
+			var pending struct{ Data []struct{} }
+			s.call(http.MethodGet, path(name)+"/deliveries?state=pending&limit=1", key, "", &pending)
+			return len(pending.Data) == 0
+		})
+	}
+	s.call(http.MethodPatch, path("changed"), key,
+		`{"events":["conversation.closed"],"history":"full","ordering":"none","filters":{"author_roles":["agent"]},"max_body_bytes":65536}`, nil)
+	s.call(http.MethodDelete, path("deleted"), key, "", nil)
+	s.call(http.MethodPost, path("elsewhere")+"/disable", key, "", nil)
+	s.call(http.MethodPost, path("elsewhere")+"/enable", key, `{"start":"now"}`, nil)
+	poll(t, func() bool {
+		var ready struct{ Head, Projected int64 }
+		s.call(http.MethodGet, "/readyz", key, "", &ready)
+		return ready.Head == ready.Projected
+	})
+	rename("conversation.message_sung", "conversation.message_posted")
+
+	unsent := func(state, reason string) map[string]int64 {
+		t.Helper()
+		v := verify(t, folder, 0)
+		if n := v.identical(t); n < 3*99 {
+			t.Errorf("%d are identical, %s", n, state)
+		}
+		out := make(map[string]int64)
+		for _, e := range v.Deliveries.Endpoints {
+			for _, kind := range e.NeverSent {
+				if kind.State == state && kind.Reason == reason {
+					out[e.Endpoint] += kind.Count
+				}
+			}
+		}
+		return out
+	}
+	parked := map[string]int64{endpoints["changed"]: 2, endpoints["deleted"]: 2, endpoints["elsewhere"]: 2}
+	if diff := cmp.Diff(parked, unsent("unplanned", "stream_parked")); diff != "" {
+		t.Errorf("while it is parked (-want +got):\n%s", diff)
+	}
+	r := runCommand(t, "", "projections", "retry", "--json", "-database", database)
+	if r.code != 0 || !strings.Contains(r.out, `"streams":4`) {
+		t.Errorf("retry: exit %d: %s%s", r.code, r.out, r.errors)
+	}
+	inboxes["changed"].await(101)
+	cancelled := map[string]int64{endpoints["deleted"]: 2}
+	poll(t, func() bool { return cmp.Equal(cancelled, unsent("cancelled", "endpoint deleted")) })
+	if diff := cmp.Diff(map[string]int64{endpoints["elsewhere"]: 2}, unsent("cancelled", "skipped")); diff != "" {
+		t.Errorf("skipped (-want +got):\n%s", diff)
+	}
+	if code := s.stop(); code != 0 {
+		t.Errorf("exit code %d: %s", code, s.errs)
+	}
+	v := verify(t, folder, 0)
+	if n := v.identical(t); n != 101+2*99 {
+		t.Errorf("%d are identical", n)
+	}
+	inboxes["changed"].got.prove(t, folder, endpoints["changed"], true)
+	inboxes["deleted"].got.prove(t, folder, endpoints["deleted"], false)
+	inboxes["elsewhere"].got.prove(t, folder, endpoints["elsewhere"], false)
 }
 
 // TestManagementWithAndWithoutAServer makes a key and an endpoint on the command

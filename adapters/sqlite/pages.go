@@ -10,6 +10,7 @@ import (
 
 	"verbatim/eventstore"
 	"verbatim/projections"
+	"verbatim/webhooks"
 )
 
 var _ projections.Store = (*Store)(nil)
@@ -87,13 +88,13 @@ func (s *Store) CommitPage(ctx context.Context, p *projections.Page) error {
 				return err
 			}
 		}
+		if err := checkHeld(t, &p.Rows); err != nil { // before one of them ends because another begins
+			return err
+		}
 		for i := range p.Rows.Backfills {
 			if err := beginBackfill(t, &p.Rows.Backfills[i]); err != nil {
 				return err
 			}
-		}
-		if err := checkHeld(t, p.Rows.Held); err != nil {
-			return err
 		}
 		for _, r := range p.Released {
 			if _, err := t.exec("DELETE FROM parked WHERE projection = ? AND stream = ?", r.Projection, r.Stream); err != nil {
@@ -145,6 +146,8 @@ const (
 	upsertEndpoint = `INSERT INTO endpoints (id, account, number, deleted, row) VALUES (?,?,?,?,?)
 		ON CONFLICT (id) DO UPDATE SET deleted = excluded.deleted, row = excluded.row`
 	insertDelivery = "INSERT INTO deliveries (" + plannedColumns + ", owed_at) VALUES (" + plannedPlaces + ",?) ON CONFLICT DO NOTHING"
+	insertEnded    = "INSERT INTO deliveries (" + plannedColumns + ", owed_at, reason, ended_at) VALUES (" + plannedPlaces +
+		",?,?,?) ON CONFLICT DO NOTHING"
 )
 
 // encodeRows returns the statements that write the rows, which were made at that
@@ -180,9 +183,15 @@ func encodeRows(rows *projections.Rows, at time.Time) ([]statement, error) {
 	}
 	for i := range rows.Deliveries {
 		d := &rows.Deliveries[i]
-		add(insertDelivery,
+		args := []any{
 			d.ID, d.WebhookID, d.EndpointID, d.Account, d.Stream, d.Lane, d.Position, d.Version, d.EventID[:], d.Event, d.Name,
-			d.Dialect, d.History, string(d.State), micros(d.DueAt), micros(d.CreatedAt), micros(at))
+			d.Dialect, d.History, string(d.State), micros(d.DueAt), micros(d.CreatedAt), micros(at),
+		}
+		if d.State == webhooks.Pending {
+			add(insertDelivery, args...)
+		} else { // it has ended as it is planned
+			add(insertEnded, append(args, d.Reason, endedAt(d.EndedAt))...)
+		}
 	}
 	return out, nil
 }

@@ -460,8 +460,17 @@ func TestDeliveries(t *testing.T) {
 	next, err := s.Next(ctx, webhooks.Lane{EndpointID: "ep-1", Key: "s-1"}, 3)
 	same("next", next, err, a1, a2, a3)
 
-	// What is planned again is left as it is.
+	// What has ended as it is planned waits for nobody.
 	ended := noon().Add(time.Minute)
+	skipped := delivery("ep-3", "s-1", 1, "a")
+	skipped.State, skipped.Reason, skipped.EndedAt = webhooks.Cancelled, webhooks.ReasonSkipped, &ended
+	commitPage(t, s, projections.Page{Rows: projections.Rows{Deliveries: []webhooks.Delivery{skipped}}})
+	got, _, _, err := s.Delivery(ctx, skipped.ID)
+	same("what was skipped", []webhooks.Delivery{got}, err, skipped)
+	heads, err = s.Heads(ctx, webhooks.Lane{}, 10)
+	same("heads beside it", heads, err, a1, b1, c1)
+
+	// What is planned again is left as it is.
 	done := a1
 	done.State, done.Attempts, done.EndedAt, done.Digest = webhooks.Delivered, 2, &ended, []byte{1, 2, 3}
 	failed, tried := webhooks.Attempt{

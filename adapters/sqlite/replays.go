@@ -208,10 +208,10 @@ func (s *Store) Holds(ctx context.Context) (out []projections.Hold, err error) {
 }
 
 // checkHeld returns projections.ErrOvertaken if a backfill is not as a page has
-// it.
-func checkHeld(t *tx, held map[string]int64) error {
-	for id, cursor := range held {
-		as := false
+// it. One that begins with the page is.
+func checkHeld(t *tx, rows *projections.Rows) error {
+	for id, cursor := range rows.Held {
+		as := slices.ContainsFunc(rows.Backfills, func(r webhooks.Replay) bool { return r.ID == id })
 		err := t.query("SELECT upto, position FROM replays WHERE id = ?", []any{id}, func(v []driver.Value) error {
 			as = v[0].(int64) == 0 && (cursor < 0 || v[1].(int64) == cursor)
 			return nil
@@ -238,9 +238,10 @@ func beginBackfill(t *tx, r *webhooks.Replay) error {
 		return err
 	}
 	// What a backfill before this one had kept standing still, this one takes over.
+	// What it had not come to by now, nobody plans.
 	if _, err := t.exec(`UPDATE replays SET state = 'cancelled', phase = 'drain', ended_at = ?, error = 'the endpoint begins elsewhere',
-			upto = CASE WHEN upto = 0 THEN position ELSE upto END
-		WHERE endpoint = ? AND phase IN ('hold', 'feed', 'release')`, micros(r.CreatedAt), r.EndpointID); err != nil {
+			upto = CASE WHEN upto = 0 THEN max(position, ?) ELSE upto END
+		WHERE endpoint = ? AND phase IN ('hold', 'feed', 'release')`, micros(r.CreatedAt), r.Begun, r.EndpointID); err != nil {
 		return err
 	}
 	if _, err := t.exec(`UPDATE replays SET state = 'cancelled', ended_at = ?, error = 'the endpoint begins elsewhere'

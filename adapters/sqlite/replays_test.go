@@ -93,10 +93,16 @@ func TestAPageRelyingOnABackfill(t *testing.T) {
 		t.Errorf("closed at %d; the plan sees %+v", r.To, got)
 	}
 	refused("it is closed", page(12, 13, map[string]int64{"rpl_1": -1}), delivery("other", "s", 13, "a"))
+	refused("it is closed when another begins", page(12, 13, map[string]int64{"rpl_1": -1}, backfill("rpl_2", "ep")), delivery("other", "s", 13, "a"))
 	must("without it", page(12, 13, nil))
 	must("the log is taken up anew", page(13, 15, nil, backfill("rpl_1", "ep")))
 	if hold(t, s, "rpl_1").Open {
 		t.Error("it begins once more")
+	}
+	must("one begins", page(15, 16, nil, backfill("rpl_2", "ep")))
+	must("others end it and each other", page(16, 17, map[string]int64{"rpl_2": -1, "rpl_3": -1}, backfill("rpl_3", "ep"), backfill("rpl_4", "ep")))
+	if hold(t, s, "rpl_2").Open || hold(t, s, "rpl_3").Open || !hold(t, s, "rpl_4").Open {
+		t.Error("it is not the last that is open")
 	}
 }
 
@@ -127,8 +133,10 @@ func TestBackfillsBeginAndEnd(t *testing.T) {
 	if r := replay("rpl_0"); r.State != webhooks.ReplayCancelled || r.Phase != webhooks.PhaseDrain || r.EndedAt == nil || r.Error == "" {
 		t.Errorf("the replay before it: %+v", r)
 	}
-	begin(backfill("rpl_2", "ep"))
-	if r := replay("rpl_1"); r.State != webhooks.ReplayCancelled || r.Phase != webhooks.PhaseDrain || r.To != 4 || hold(t, s, "rpl_1").Open {
+	second := backfill("rpl_2", "ep")
+	second.Begun = 15 // up to there the plan left to the first what that had not come to
+	begin(second)
+	if r := replay("rpl_1"); r.State != webhooks.ReplayCancelled || r.Phase != webhooks.PhaseDrain || r.To != 15 || hold(t, s, "rpl_1").Open {
 		t.Errorf("the backfill before it: %+v", r)
 	}
 	commitPage(t, s, projections.Page{Checkpoints: []projections.Checkpoint{{Projection: "webhooks", To: 20}}})
