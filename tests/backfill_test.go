@@ -182,14 +182,15 @@ func TestBackfillGoesOverToLive(t *testing.T) {
 	}
 	s = startServer(t, folder)
 
+	posting := time.Now()
 	var posted atomic.Int64
 	var posters sync.WaitGroup
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
-	const clients = 8
+	clients := max(8, live/5) // so that a command which waits a while delays no other
 	for n := range clients {
 		posters.Go(func() {
-			tick := time.NewTicker(max(clients*time.Second/time.Duration(live), time.Millisecond))
+			tick := time.NewTicker(max(time.Duration(clients)*time.Second/time.Duration(live), time.Millisecond))
 			defer tick.Stop()
 			for i := n; ; i += clients {
 				select {
@@ -228,6 +229,7 @@ func TestBackfillGoesOverToLive(t *testing.T) {
 	poll(t, func() bool { return posted.Load() > before+50 }) // some come as they happen
 	stop()
 	posters.Wait()
+	rate := float64(posted.Load()) / time.Since(posting).Seconds()
 	total := events + int(posted.Load())
 	receiver.await(total, longest)
 	pollFor(t, longest, func() bool { show(); return replay.Receipt != nil })
@@ -241,8 +243,8 @@ func TestBackfillGoesOverToLive(t *testing.T) {
 	if code := s.stop(); code != 0 {
 		t.Errorf("exit %d: %s", code, s.errs)
 	}
-	t.Logf("backfill: %d events of history and %d meanwhile; it went over to live events after %s at %d, %d webhooks in all came after %s",
-		events, posted.Load(), switched.Round(time.Millisecond), replay.To, total, time.Since(began).Round(time.Millisecond))
+	t.Logf("backfill: %d events of history and %d meanwhile, %.0f a second; it went over to live events after %s at %d, %d webhooks in all came after %s",
+		events, posted.Load(), rate, switched.Round(time.Millisecond), replay.To, total, time.Since(began).Round(time.Millisecond))
 }
 
 // pollFor is poll with a patience of its own.
