@@ -465,12 +465,12 @@ func BenchmarkDeliveryHistory(b *testing.B) {
 	p.dispatchWith(b, httpsender.Config{}, webhooks.Config{Recorded: p.count})
 	ep := p.register(b, endpoint.Settings{URL: url, Dialect: "verbatim@1", Events: []string{"conversation.message_posted"}, History: "full"})
 	p.follow(b)
-	var ours, theirs time.Duration
+	var ours, theirs, cpu time.Duration
 	for n := range turns {
-		before, start := p.total(), time.Now()
+		before, used, start := p.total(), cpuTime(b), time.Now()
 		p.saySmall(b, ids, turn)
 		p.tally.await(b, "", before+turn)
-		took := time.Since(start)
+		took, spent := time.Since(start), cpuTime(b)-used
 		ds, _, err := p.store.Deliveries(b.Context(), ep, webhooks.Selection{}, webhooks.Mark{}, turn)
 		if err != nil {
 			b.Fatal(err)
@@ -485,13 +485,14 @@ func BenchmarkDeliveryHistory(b *testing.B) {
 		}
 		bareTook := bare(b, url, newLetter(b, make([]byte, bytes)), turn, webhooks.DefaultPerEndpoint)
 		if n > 0 {
-			ours, theirs = ours+took, theirs+bareTook
+			ours, theirs, cpu = ours+took, theirs+bareTook, cpu+spent
 			sent.Add(int64(bytes * turn))
 		}
 	}
 	mb := float64(sent.Load()) / 1e6
 	b.ReportMetric(mb/ours.Seconds(), "MB/s")
 	b.ReportMetric(mb/theirs.Seconds(), "bare-MB/s")
+	b.ReportMetric(float64(cpu.Microseconds())/((turns-1)*turn), "cpu-µs")
 	b.ReportMetric(theirs.Seconds()/ours.Seconds(), "×bare")
 	found(fmt.Sprintf("whole conversations of %.0f KB", mb*1e3/1.024/((turns-1)*turn)), "≥ 50 % of the bare loop",
 		"%.0f/s, %.0f MB/s, %.0f %% of the bare loop (%.0f MB/s)",
