@@ -2,91 +2,33 @@ package contact_test
 
 import (
 	"encoding/json"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 
 	"verbatim/domain"
 	"verbatim/domain/contact"
+	"verbatim/domain/domaintest"
 )
 
-// A scenario is what has happened so far.
-type scenario struct {
-	t     *testing.T
-	state contact.State
-}
+// rules are what these tests are about.
+var rules = domaintest.Rules[contact.State, contact.Command, contact.Event]{Decide: contact.Decide, Evolve: contact.Evolve}
 
-// An outcome is what a command came to.
-type outcome struct {
-	t      *testing.T
-	events []contact.Event
-	err    error
-}
+type scenario = domaintest.Scenario[contact.State, contact.Command, contact.Event]
 
 func given(t *testing.T, events ...contact.Event) scenario {
 	t.Helper()
-	return scenario{t, fold(events...)}
-}
-
-func (s scenario) when(c contact.Command) outcome {
-	s.t.Helper()
-	events, err := contact.Decide(s.state, c, noon)
-	return outcome{s.t, events, err}
-}
-
-func (o outcome) then(want ...contact.Event) {
-	o.t.Helper()
-	if o.err != nil {
-		o.t.Fatalf("refused: %v; want %d events", o.err, len(want))
-	}
-	if diff := cmp.Diff(want, o.events); diff != "" {
-		o.t.Errorf("events differ (-want +got):\n%s", diff)
-	}
-}
-
-func (o outcome) thenNothing() {
-	o.t.Helper()
-	if o.err != nil || len(o.events) != 0 {
-		o.t.Errorf("got events %+v and error %v; want neither", o.events, o.err)
-	}
-}
-
-func (o outcome) thenRefused(want domain.Refusal) {
-	o.t.Helper()
-	if !errors.Is(o.err, want) || len(o.events) != 0 {
-		o.t.Errorf("got events %+v and error %v; want the refusal %s", o.events, o.err, want)
-	}
-}
-
-func (o outcome) thenFieldError(field string) {
-	o.t.Helper()
-	fault, ok := errors.AsType[*domain.FieldError](o.err)
-	if !ok || len(o.events) != 0 {
-		o.t.Fatalf("got events %+v and error %v; want a complaint about %s", o.events, o.err, field)
-	}
-	if fault.Field != field || fault.Rule == "" {
-		o.t.Errorf("got the complaint %q; want one about %s", fault, field)
-	}
-}
-
-func fold(events ...contact.Event) contact.State {
-	var s contact.State
-	for _, e := range events {
-		s = contact.Evolve(s, e)
-	}
-	return s
+	return rules.Given(t, events...)
 }
 
 // broken is a text that is not UTF-8.
 const broken = "caf\xe9"
 
 var (
-	noon    = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	noon    = domaintest.Noon()
 	account = domain.Account{ID: "acme", Number: 1, Name: "Acme"}
 	ann     = domain.Person{
 		ID: "ann", Role: domain.Customer, Number: 7, Name: "Ann Lee", FirstName: "Ann", LastName: "Lee",
@@ -117,14 +59,14 @@ func TestCreate(t *testing.T) {
 
 	t.Run("makes a person known", func(t *testing.T) {
 		t.Parallel()
-		given(t).when(contact.Create{Account: account, Profile: ann}).then(created)
+		given(t).When(contact.Create{Account: account, Profile: ann}).Then(created)
 	})
 
 	t.Run("completes the person", func(t *testing.T) {
 		t.Parallel()
 		given(t).
-			when(contact.Create{Profile: domain.Person{ID: "c", Name: "Ann Lee"}}).
-			then(contact.Created{Profile: domain.Person{
+			When(contact.Create{Profile: domain.Person{ID: "c", Name: "Ann Lee"}}).
+			Then(contact.Created{Profile: domain.Person{
 				ID: "c", Role: domain.Customer, Name: "Ann Lee", FirstName: "Ann", LastName: "Lee",
 			}})
 	})
@@ -132,8 +74,8 @@ func TestCreate(t *testing.T) {
 	t.Run("happens once", func(t *testing.T) {
 		t.Parallel()
 		again := contact.Create{Profile: ann}
-		given(t, created).when(again).thenRefused(contact.AlreadyCreated)
-		given(t, created, erased).when(again).thenRefused(contact.AlreadyCreated)
+		given(t, created).When(again).ThenRefused(contact.AlreadyCreated)
+		given(t, created, erased).When(again).ThenRefused(contact.AlreadyCreated)
 	})
 
 	for field, p := range map[string]domain.Person{
@@ -146,7 +88,7 @@ func TestCreate(t *testing.T) {
 	} {
 		t.Run("refuses a bad "+field, func(t *testing.T) {
 			t.Parallel()
-			given(t).when(contact.Create{Profile: p}).thenFieldError(field)
+			given(t).When(contact.Create{Profile: p}).ThenFieldError(field)
 		})
 	}
 }
@@ -159,8 +101,8 @@ func TestUpdate(t *testing.T) {
 		now := ann
 		now.Phone, now.Attributes = "+49", attributes(`{"plan":"gold"}`)
 		given(t, created).
-			when(contact.Update{Patch: domain.PersonPatch{Phone: set("+49"), Attributes: attributes(`{"plan":"gold"}`)}}).
-			then(contact.Updated{
+			When(contact.Update{Patch: domain.PersonPatch{Phone: set("+49"), Attributes: attributes(`{"plan":"gold"}`)}}).
+			Then(contact.Updated{
 				Changes: []domain.Change{
 					{Key: "phone", Previous: json.RawMessage(`null`), Current: json.RawMessage(`"+49"`)},
 					{Key: "attributes.plan", Previous: json.RawMessage(`"free"`), Current: json.RawMessage(`"gold"`)},
@@ -174,13 +116,13 @@ func TestUpdate(t *testing.T) {
 		now := ann
 		now.Phone = "+49"
 		given(t, created, contact.Updated{Profile: now}).
-			when(contact.Update{Patch: domain.PersonPatch{Phone: set("+49")}}).
-			thenNothing()
+			When(contact.Update{Patch: domain.PersonPatch{Phone: set("+49")}}).
+			ThenNothing()
 	})
 
 	t.Run("without a change is nothing", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(contact.Update{}).thenNothing()
+		given(t, created).When(contact.Update{}).ThenNothing()
 	})
 
 	for field, p := range map[string]domain.PersonPatch{
@@ -190,22 +132,22 @@ func TestUpdate(t *testing.T) {
 	} {
 		t.Run("refuses a bad "+field, func(t *testing.T) {
 			t.Parallel()
-			given(t, created).when(contact.Update{Patch: p}).thenFieldError(field)
+			given(t, created).When(contact.Update{Patch: p}).ThenFieldError(field)
 		})
 	}
 
 	t.Run("refuses a large patch, though what it makes is small", func(t *testing.T) {
 		t.Parallel()
 		removal := domain.Attributes{{Key: strings.Repeat("x", domain.MaxAttributesLength), Value: json.RawMessage("null")}}
-		given(t, created).when(contact.Update{Patch: domain.PersonPatch{Attributes: removal}}).thenFieldError("attributes")
+		given(t, created).When(contact.Update{Patch: domain.PersonPatch{Attributes: removal}}).ThenFieldError("attributes")
 	})
 
 	t.Run("refuses what only becomes too large", func(t *testing.T) {
 		t.Parallel()
 		half := json.RawMessage(`"` + strings.Repeat("x", 40_000) + `"`)
 		given(t, contact.Created{Profile: domain.Person{ID: "c", Attributes: domain.Attributes{{Key: "a", Value: half}}}}).
-			when(contact.Update{Patch: domain.PersonPatch{Attributes: domain.Attributes{{Key: "b", Value: half}}}}).
-			thenFieldError("attributes")
+			When(contact.Update{Patch: domain.PersonPatch{Attributes: domain.Attributes{{Key: "b", Value: half}}}}).
+			ThenFieldError("attributes")
 	})
 }
 
@@ -215,8 +157,8 @@ func TestTriggerWidget(t *testing.T) {
 	t.Run("names the person as they are known", func(t *testing.T) {
 		t.Parallel()
 		given(t, created).
-			when(contact.TriggerWidget{Attributes: attributes(`{"current_page":"/?a&b"}`), Conversation: "c1"}).
-			then(contact.WidgetTriggered{Contact: ann, Attributes: attributes(`{"current_page":"/?a&b"}`), Conversation: "c1"})
+			When(contact.TriggerWidget{Attributes: attributes(`{"current_page":"/?a&b"}`), Conversation: "c1"}).
+			Then(contact.WidgetTriggered{Contact: ann, Attributes: attributes(`{"current_page":"/?a&b"}`), Conversation: "c1"})
 	})
 
 	t.Run("says where it was and what the conversation was like", func(t *testing.T) {
@@ -224,8 +166,8 @@ func TestTriggerWidget(t *testing.T) {
 		inbox := domain.Inbox{ID: "web", Number: 2, Name: "Website", Channel: "web"}
 		current := json.RawMessage(`{"conversation":{"id":"c1"}}`)
 		given(t, created).
-			when(contact.TriggerWidget{Inbox: inbox, Conversation: "c1", CurrentConversation: current}).
-			then(contact.WidgetTriggered{Contact: ann, Inbox: inbox, Conversation: "c1", CurrentConversation: current})
+			When(contact.TriggerWidget{Inbox: inbox, Conversation: "c1", CurrentConversation: current}).
+			Then(contact.WidgetTriggered{Contact: ann, Inbox: inbox, Conversation: "c1", CurrentConversation: current})
 	})
 
 	t.Run("names the person as they were last known", func(t *testing.T) {
@@ -233,25 +175,25 @@ func TestTriggerWidget(t *testing.T) {
 		now := ann
 		now.Phone = "+49"
 		given(t, created, contact.Updated{Profile: now}).
-			when(contact.TriggerWidget{}).
-			then(contact.WidgetTriggered{Contact: now})
+			When(contact.TriggerWidget{}).
+			Then(contact.WidgetTriggered{Contact: now})
 	})
 
 	t.Run("happens as often as it happens", func(t *testing.T) {
 		t.Parallel()
 		triggered := contact.WidgetTriggered{Contact: ann}
-		given(t, created, triggered).when(contact.TriggerWidget{}).then(triggered)
+		given(t, created, triggered).When(contact.TriggerWidget{}).Then(triggered)
 	})
 
 	t.Run("refuses bad fields", func(t *testing.T) {
 		t.Parallel()
 		longest := strings.Repeat("é", domain.MaxIDLength)
-		given(t, created).when(contact.TriggerWidget{Attributes: large()}).thenFieldError("attributes")
-		given(t, created).when(contact.TriggerWidget{Conversation: broken}).thenFieldError("conversation")
-		given(t, created).when(contact.TriggerWidget{Conversation: longest + "é"}).thenFieldError("conversation")
+		given(t, created).When(contact.TriggerWidget{Attributes: large()}).ThenFieldError("attributes")
+		given(t, created).When(contact.TriggerWidget{Conversation: broken}).ThenFieldError("conversation")
+		given(t, created).When(contact.TriggerWidget{Conversation: longest + "é"}).ThenFieldError("conversation")
 		given(t, created).
-			when(contact.TriggerWidget{Conversation: longest}).
-			then(contact.WidgetTriggered{Contact: ann, Conversation: longest})
+			When(contact.TriggerWidget{Conversation: longest}).
+			Then(contact.WidgetTriggered{Contact: ann, Conversation: longest})
 	})
 
 	for field, inbox := range map[string]domain.Inbox{
@@ -262,7 +204,7 @@ func TestTriggerWidget(t *testing.T) {
 	} {
 		t.Run("refuses a bad "+field, func(t *testing.T) {
 			t.Parallel()
-			given(t, created).when(contact.TriggerWidget{Inbox: inbox}).thenFieldError(field)
+			given(t, created).When(contact.TriggerWidget{Inbox: inbox}).ThenFieldError(field)
 		})
 	}
 
@@ -272,9 +214,9 @@ func TestTriggerWidget(t *testing.T) {
 			ID: strings.Repeat("é", domain.MaxIDLength), Name: strings.Repeat("é", domain.MaxNameLength),
 			Channel: strings.Repeat("é", contact.MaxChannelLength),
 		}
-		given(t, created).when(contact.TriggerWidget{Inbox: inbox}).then(contact.WidgetTriggered{Contact: ann, Inbox: inbox})
+		given(t, created).When(contact.TriggerWidget{Inbox: inbox}).Then(contact.WidgetTriggered{Contact: ann, Inbox: inbox})
 		inbox.Channel += "é"
-		given(t, created).when(contact.TriggerWidget{Inbox: inbox}).thenFieldError("inbox.channel")
+		given(t, created).When(contact.TriggerWidget{Inbox: inbox}).ThenFieldError("inbox.channel")
 	})
 
 	t.Run("takes a current conversation up to its limit", func(t *testing.T) {
@@ -284,8 +226,8 @@ func TestTriggerWidget(t *testing.T) {
 		}
 		largest := current(contact.MaxCurrentConversation)
 		given(t, created).
-			when(contact.TriggerWidget{Conversation: "c1", CurrentConversation: largest}).
-			then(contact.WidgetTriggered{Contact: ann, Conversation: "c1", CurrentConversation: largest})
+			When(contact.TriggerWidget{Conversation: "c1", CurrentConversation: largest}).
+			Then(contact.WidgetTriggered{Contact: ann, Conversation: "c1", CurrentConversation: largest})
 		for name, bad := range map[string]contact.TriggerWidget{
 			"too large":      {Conversation: "c1", CurrentConversation: current(contact.MaxCurrentConversation + 1)},
 			"of none":        {CurrentConversation: json.RawMessage(`{}`)},
@@ -294,7 +236,7 @@ func TestTriggerWidget(t *testing.T) {
 			"not valid text": {Conversation: "c1", CurrentConversation: json.RawMessage(`{"a":"` + broken + `"}`)},
 		} {
 			t.Log(name)
-			given(t, created).when(bad).thenFieldError("current_conversation")
+			given(t, created).When(bad).ThenFieldError("current_conversation")
 		}
 	})
 }
@@ -304,50 +246,50 @@ func TestErase(t *testing.T) {
 
 	t.Run("by an agent", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(contact.Erase{By: amy, Parts: []contact.Part{{Events: 3}}}).then(erased)
+		given(t, created).When(contact.Erase{By: amy, Parts: []contact.Part{{Events: 3}}}).Then(erased)
 	})
 
 	t.Run("by the system, unless a role is named", func(t *testing.T) {
 		t.Parallel()
 		given(t, created).
-			when(contact.Erase{By: domain.Person{ID: "retention"}}).
-			then(contact.Erased{By: domain.Person{ID: "retention", Role: domain.System}})
+			When(contact.Erase{By: domain.Person{ID: "retention"}}).
+			Then(contact.Erased{By: domain.Person{ID: "retention", Role: domain.System}})
 	})
 
 	t.Run("by the person does not name them again", func(t *testing.T) {
 		t.Parallel()
 		given(t, created).
-			when(contact.Erase{By: ann, Parts: []contact.Part{{Events: 3}}}).
-			then(contact.Erased{By: domain.Person{ID: "ann", Role: domain.Customer}, Events: 3})
+			When(contact.Erase{By: ann, Parts: []contact.Part{{Events: 3}}}).
+			Then(contact.Erased{By: domain.Person{ID: "ann", Role: domain.Customer}, Events: 3})
 	})
 
 	t.Run("in as many events as it takes", func(t *testing.T) {
 		t.Parallel()
 		given(t, created).
-			when(contact.Erase{By: amy, Parts: []contact.Part{
+			When(contact.Erase{By: amy, Parts: []contact.Part{
 				{Events: 2, Positions: "1-2", Proof: "a"}, {Events: 1, Positions: "9", Proof: "b", Again: []contact.Again{{Position: 9, Digest: "c"}}},
 			}}).
-			then(contact.Erased{By: amy, Events: 2, Positions: "1-2", Proof: "a"},
+			Then(contact.Erased{By: amy, Events: 2, Positions: "1-2", Proof: "a"},
 				contact.Erased{By: amy, Events: 1, Positions: "9", Proof: "b", Again: []contact.Again{{Position: 9, Digest: "c"}}})
 	})
 
 	t.Run("again, if the person came back", func(t *testing.T) {
 		t.Parallel()
-		given(t, created, erased).when(contact.Erase{By: amy, Parts: []contact.Part{{Events: 3}}}).then(erased)
-		given(t, created, erased).when(contact.Erase{By: amy}).then()
-		given(t).when(contact.Erase{By: amy}).thenRefused(contact.NotCreated)
+		given(t, created, erased).When(contact.Erase{By: amy, Parts: []contact.Part{{Events: 3}}}).Then(erased)
+		given(t, created, erased).When(contact.Erase{By: amy}).Then()
+		given(t).When(contact.Erase{By: amy}).ThenRefused(contact.NotCreated)
 	})
 
 	t.Run("refuses bad fields", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(contact.Erase{}).thenFieldError("by.id")
-		given(t, created).when(contact.Erase{By: domain.Person{ID: "x", Role: "boss"}}).thenFieldError("by.role")
+		given(t, created).When(contact.Erase{}).ThenFieldError("by.id")
+		given(t, created).When(contact.Erase{By: domain.Person{ID: "x", Role: "boss"}}).ThenFieldError("by.role")
 	})
 
 	t.Run("forgets all but who it was", func(t *testing.T) {
 		t.Parallel()
 		want := contact.State{Known: true, Erased: true, Profile: domain.Person{ID: "ann", Role: domain.Customer}}
-		if diff := cmp.Diff(want, fold(created, erased)); diff != "" {
+		if diff := cmp.Diff(want, rules.Fold(created, erased)); diff != "" {
 			t.Errorf("the state after it (-want +got):\n%s", diff)
 		}
 	})
@@ -368,8 +310,8 @@ func TestBeforeAndAfter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			given(t).when(c).thenRefused(contact.NotCreated)
-			given(t, created, erased).when(c).thenRefused(contact.AlreadyErased)
+			given(t).When(c).ThenRefused(contact.NotCreated)
+			given(t, created, erased).When(c).ThenRefused(contact.AlreadyErased)
 		})
 	}
 }
@@ -384,8 +326,8 @@ func TestOutsideTheClosedSets(t *testing.T) {
 		}()
 		f()
 	}
-	panics("Decide of no command", func() { _, _ = contact.Decide(fold(created), nil, noon) })
-	panics("Evolve of no event", func() { contact.Evolve(fold(created), nil) })
+	panics("Decide of no command", func() { _, _ = contact.Decide(rules.Fold(created), nil, noon) })
+	panics("Evolve of no event", func() { contact.Evolve(rules.Fold(created), nil) })
 }
 
 // TestProperties asks commands at random: the rules answer alike on a state and

@@ -91,14 +91,14 @@ func TestChangeAttributes(t *testing.T) {
 			t.Parallel()
 			c := tt.command
 			c.By = &amy
-			o := given(t, shoes, triaged).when(c)
+			o := given(t, shoes, triaged).When(c)
 			if tt.want == nil {
-				o.thenNothing()
+				o.ThenNothing()
 				return
 			}
-			o.then(conversation.AttributesChanged{Changes: tt.want, By: &amy})
+			o.Then(conversation.AttributesChanged{Changes: tt.want, By: &amy})
 			// Once it has happened, the same is nothing.
-			given(t, shoes, triaged, o.events[0]).when(c).thenNothing()
+			given(t, shoes, triaged, o.Events[0]).When(c).ThenNothing()
 		})
 	}
 }
@@ -106,7 +106,7 @@ func TestChangeAttributes(t *testing.T) {
 // TestAttributesKeepTheirOrder: some formats pass open attributes on as a list.
 func TestAttributesKeepTheirOrder(t *testing.T) {
 	t.Parallel()
-	s := fold(conversation.Created{Customer: ann, Attributes: attributes(`{"z":1,"y":{"b":1,"a":2},"x":3}`)})
+	s := rules.Fold(conversation.Created{Customer: ann, Attributes: attributes(`{"z":1,"y":{"b":1,"a":2},"x":3}`)})
 	for _, step := range []struct{ patch, want string }{
 		{`{"x":4,"z":5}`, `{"z":5,"y":{"b":1,"a":2},"x":4}`},
 		{`{"w":6,"y":{"a":7,"0":8}}`, `{"z":5,"y":{"b":1,"a":7,"0":8},"x":4,"w":6}`},
@@ -143,7 +143,7 @@ func TestChangeAttributesRefusesBadFields(t *testing.T) {
 	} {
 		t.Run(field, func(t *testing.T) {
 			t.Parallel()
-			given(t, created).when(c).thenFieldError(field)
+			given(t, created).When(c).ThenFieldError(field)
 		})
 	}
 }
@@ -157,11 +157,11 @@ func TestUpdateCustomer(t *testing.T) {
 		now.Email, now.Phone, now.AvatarURL, now.Identifier = "", "+49", "https://example.com/ann.png", "crm-1"
 		now.Attributes = attributes(`{"plan":"gold"}`)
 		given(t, created).
-			when(conversation.UpdateCustomer{By: &amy, Patch: domain.PersonPatch{
+			When(conversation.UpdateCustomer{By: &amy, Patch: domain.PersonPatch{
 				Email: removed[string](), Phone: set("+49"), AvatarURL: set("https://example.com/ann.png"),
 				Identifier: set("crm-1"), Attributes: attributes(`{"language":null,"plan":"gold"}`),
 			}}).
-			then(conversation.CustomerUpdated{
+			Then(conversation.CustomerUpdated{
 				Changes: []domain.Change{
 					change("email", `"ann@example.com"`, `null`),
 					change("phone", `null`, `"+49"`),
@@ -179,8 +179,8 @@ func TestUpdateCustomer(t *testing.T) {
 		now := ann
 		now.Name, now.FirstName, now.LastName = "Anna Berg", "Anna", "Berg"
 		given(t, created).
-			when(conversation.UpdateCustomer{Patch: domain.PersonPatch{Name: set("Anna Berg")}}).
-			then(conversation.CustomerUpdated{
+			When(conversation.UpdateCustomer{Patch: domain.PersonPatch{Name: set("Anna Berg")}}).
+			Then(conversation.CustomerUpdated{
 				Changes: []domain.Change{
 					change("name", `"Ann Lee"`, `"Anna Berg"`),
 					change("first_name", `"Ann"`, `"Anna"`),
@@ -195,19 +195,19 @@ func TestUpdateCustomer(t *testing.T) {
 		now := ann
 		now.Phone = "+49"
 		given(t, created, conversation.CustomerUpdated{Customer: now}).
-			when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
-			then(said(now, "hello"))
+			When(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
+			Then(said(now, "hello"))
 	})
 
 	t.Run("without a change is nothing", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(conversation.UpdateCustomer{By: &amy}).thenNothing()
+		given(t, created).When(conversation.UpdateCustomer{By: &amy}).ThenNothing()
 		given(t, created).
-			when(conversation.UpdateCustomer{Patch: domain.PersonPatch{
+			When(conversation.UpdateCustomer{Patch: domain.PersonPatch{
 				Name: set(ann.Name), Email: set(ann.Email), Phone: removed[string](),
 				Attributes: attributes(`{"language":"en"}`),
 			}}).
-			thenNothing()
+			ThenNothing()
 	})
 
 	t.Run("refuses bad fields", func(t *testing.T) {
@@ -217,7 +217,7 @@ func TestUpdateCustomer(t *testing.T) {
 			"attributes": {Patch: domain.PersonPatch{Attributes: attributesOfSize(domain.MaxAttributesLength + 1)}},
 			"by.id":      {Patch: domain.PersonPatch{Email: set("x")}, By: &domain.Person{}},
 		} {
-			given(t, created).when(c).thenFieldError(field)
+			given(t, created).When(c).ThenFieldError(field)
 		}
 	})
 }

@@ -12,7 +12,7 @@ func BenchmarkDecideMessage(b *testing.B) {
 	customer := ann
 	customer.Attributes = attributes(`{"current_page":"https://example.com/shoes?size=40&colour=red",
 		"browser_name":"Firefox","browser_version":"149.0","operating_system":"Linux","language":"en"}`)
-	s := fold(
+	s := rules.Fold(
 		conversation.Created{Account: account, Inbox: inbox, Customer: customer},
 		said(amy, "hi"), conversation.Assigned{Agent: amy},
 		typing(customer, false, noon.Add(conversation.DefaultTypingTTL)),

@@ -13,11 +13,11 @@ func TestCreate(t *testing.T) {
 	t.Run("opens the conversation with everything it was given", func(t *testing.T) {
 		t.Parallel()
 		given(t).
-			when(conversation.Create{
+			When(conversation.Create{
 				Account: account, Inbox: inbox, Channel: "web", Customer: ann, Subject: "Shoes",
 				Attributes: attributes(`{"referer":"https://example.com/?a=1&b=2","current_page":"/shoes"}`),
 			}).
-			then(conversation.Created{
+			Then(conversation.Created{
 				Account: account, Inbox: inbox, Channel: "web", Customer: ann, Subject: "Shoes",
 				Attributes: attributes(`{"referer":"https://example.com/?a=1&b=2","current_page":"/shoes"}`),
 			})
@@ -26,8 +26,8 @@ func TestCreate(t *testing.T) {
 	t.Run("completes the customer", func(t *testing.T) {
 		t.Parallel()
 		given(t).
-			when(conversation.Create{Customer: domain.Person{ID: "c", FirstName: "Ann", LastName: "Lee"}}).
-			then(conversation.Created{Customer: domain.Person{
+			When(conversation.Create{Customer: domain.Person{ID: "c", FirstName: "Ann", LastName: "Lee"}}).
+			Then(conversation.Created{Customer: domain.Person{
 				ID: "c", Role: domain.Customer, Name: "Ann Lee", FirstName: "Ann", LastName: "Lee",
 			}})
 	})
@@ -35,28 +35,28 @@ func TestCreate(t *testing.T) {
 	t.Run("posts the first message of the customer", func(t *testing.T) {
 		t.Parallel()
 		given(t).
-			when(conversation.Create{
+			When(conversation.Create{
 				Account: account, Inbox: inbox, Customer: ann,
 				Message: &conversation.PostMessage{MessageID: "m-hello", Text: "hello"},
 			}).
-			then(created, said(ann, "hello"))
+			Then(created, said(ann, "hello"))
 	})
 
 	t.Run("posts the first message of somebody else", func(t *testing.T) {
 		t.Parallel()
 		given(t).
-			when(conversation.Create{
+			When(conversation.Create{
 				Account: account, Inbox: inbox, Customer: ann,
 				Message: &conversation.PostMessage{MessageID: "m-hello", Author: rex, Text: "hello"},
 			}).
-			then(created, said(rex, "hello"))
+			Then(created, said(rex, "hello"))
 	})
 
 	t.Run("happens once", func(t *testing.T) {
 		t.Parallel()
 		again := conversation.Create{Account: account, Inbox: inbox, Customer: ann}
-		given(t, created).when(again).thenRefused(conversation.AlreadyCreated)
-		given(t, created, conversation.Closed{ClosedType: "solved"}).when(again).thenRefused(conversation.AlreadyCreated)
+		given(t, created).When(again).ThenRefused(conversation.AlreadyCreated)
+		given(t, created, conversation.Closed{ClosedType: "solved"}).When(again).ThenRefused(conversation.AlreadyCreated)
 	})
 }
 
@@ -81,7 +81,7 @@ func TestCreateRefusesBadFields(t *testing.T) {
 	} {
 		t.Run(field, func(t *testing.T) {
 			t.Parallel()
-			given(t).when(c).thenFieldError(field)
+			given(t).When(c).ThenFieldError(field)
 		})
 	}
 }
@@ -96,7 +96,7 @@ func TestNothingBeforeCreate(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			given(t).when(c).thenRefused(conversation.NotCreated)
+			given(t).When(c).ThenRefused(conversation.NotCreated)
 		})
 	}
 }
@@ -111,13 +111,13 @@ func TestClosedIsFinal(t *testing.T) {
 			closed := given(t, created, said(ann, "hello"), conversation.Closed{ClosedType: "solved"})
 			switch name {
 			case "Create":
-				closed.when(c).thenRefused(conversation.AlreadyCreated)
+				closed.When(c).ThenRefused(conversation.AlreadyCreated)
 			case "Reopen":
-				closed.when(c).thenAllowed()
+				closed.When(c).ThenAllowed()
 			case "ExpireTyping":
-				closed.when(c).thenNothing()
+				closed.When(c).ThenNothing()
 			default:
-				closed.when(c).thenRefused(conversation.AlreadyClosed)
+				closed.When(c).ThenRefused(conversation.AlreadyClosed)
 			}
 		})
 	}
@@ -155,6 +155,6 @@ func TestOutsideTheClosedSets(t *testing.T) {
 		}()
 		f()
 	}
-	panics("Decide of no command", func() { _, _ = conversation.Decide(fold(created), nil, noon) })
-	panics("Evolve of no event", func() { conversation.Evolve(fold(created), nil) })
+	panics("Decide of no command", func() { _, _ = conversation.Decide(rules.Fold(created), nil, noon) })
+	panics("Evolve of no event", func() { conversation.Evolve(rules.Fold(created), nil) })
 }

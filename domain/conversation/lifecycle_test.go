@@ -21,12 +21,12 @@ func TestChangeStatus(t *testing.T) {
 				if from != conversation.Open {
 					s = given(t, created, status(conversation.Open, from))
 				}
-				o := s.when(conversation.ChangeStatus{To: to})
+				o := s.When(conversation.ChangeStatus{To: to})
 				if from == to {
-					o.thenRefused(conversation.StatusUnchanged)
+					o.ThenRefused(conversation.StatusUnchanged)
 					return
 				}
-				o.then(status(from, to))
+				o.Then(status(from, to))
 			})
 		}
 	}
@@ -35,8 +35,8 @@ func TestChangeStatus(t *testing.T) {
 		t.Parallel()
 		until := noon.Add(1)
 		given(t, created).
-			when(conversation.ChangeStatus{To: conversation.Snoozed, Reason: "lunch", By: &amy, SnoozedUntil: &until}).
-			then(conversation.StatusChanged{
+			When(conversation.ChangeStatus{To: conversation.Snoozed, Reason: "lunch", By: &amy, SnoozedUntil: &until}).
+			Then(conversation.StatusChanged{
 				From: conversation.Open, To: conversation.Snoozed, Reason: "lunch", By: &amy, SnoozedUntil: &until,
 			})
 	})
@@ -45,8 +45,8 @@ func TestChangeStatus(t *testing.T) {
 		t.Parallel()
 		given(t, created, status(conversation.Open, conversation.Resolved),
 			conversation.Closed{ClosedType: "solved"}, conversation.Reopened{By: amy}).
-			when(conversation.ChangeStatus{To: conversation.Pending}).
-			then(status(conversation.Open, conversation.Pending))
+			When(conversation.ChangeStatus{To: conversation.Pending}).
+			Then(status(conversation.Open, conversation.Pending))
 	})
 
 	past, future := noon, noon.Add(time.Hour)
@@ -64,7 +64,7 @@ func TestChangeStatus(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			given(t, created).when(tt.command).thenFieldError(tt.field)
+			given(t, created).When(tt.command).ThenFieldError(tt.field)
 		})
 	}
 }
@@ -74,22 +74,22 @@ func TestClose(t *testing.T) {
 
 	t.Run("is solved unless something else is said", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(conversation.Close{}).then(conversation.Closed{From: conversation.Open, ClosedType: "solved"})
+		given(t, created).When(conversation.Close{}).Then(conversation.Closed{From: conversation.Open, ClosedType: "solved"})
 	})
 
 	t.Run("keeps who and how", func(t *testing.T) {
 		t.Parallel()
 		given(t, created).
-			when(conversation.Close{Type: "spam", By: &amy}).
-			then(conversation.Closed{From: conversation.Open, ClosedType: "spam", By: &amy})
+			When(conversation.Close{Type: "spam", By: &amy}).
+			Then(conversation.Closed{From: conversation.Open, ClosedType: "spam", By: &amy})
 	})
 
 	t.Run("works from every status", func(t *testing.T) {
 		t.Parallel()
 		for _, s := range []conversation.Status{conversation.Pending, conversation.Snoozed, conversation.Resolved} {
 			given(t, created, status(conversation.Open, s)).
-				when(conversation.Close{}).
-				then(conversation.Closed{From: s, ClosedType: "solved"})
+				When(conversation.Close{}).
+				Then(conversation.Closed{From: s, ClosedType: "solved"})
 		}
 	})
 
@@ -97,8 +97,8 @@ func TestClose(t *testing.T) {
 		t.Parallel()
 		until := noon.Add(time.Second)
 		given(t, created, typing(amy, true, until), typing(ann, false, until)).
-			when(conversation.Close{}).
-			then(
+			When(conversation.Close{}).
+			Then(
 				stopped(amy, true, conversation.StopLeft),
 				stopped(ann, false, conversation.StopLeft),
 				conversation.Closed{From: conversation.Open, ClosedType: "solved"},
@@ -107,8 +107,8 @@ func TestClose(t *testing.T) {
 
 	t.Run("refuses bad fields", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(conversation.Close{Type: broken}).thenFieldError("type")
-		given(t, created).when(conversation.Close{By: &domain.Person{}}).thenFieldError("by.id")
+		given(t, created).When(conversation.Close{Type: broken}).ThenFieldError("type")
+		given(t, created).When(conversation.Close{By: &domain.Person{}}).ThenFieldError("by.id")
 	})
 }
 
@@ -119,46 +119,46 @@ func TestReopen(t *testing.T) {
 	t.Run("by an agent", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, said(amy, "hi"), closed).
-			when(conversation.Reopen{By: id(amy)}).
-			then(conversation.Reopened{By: amy})
+			When(conversation.Reopen{By: id(amy)}).
+			Then(conversation.Reopened{By: amy})
 	})
 
 	t.Run("by somebody new is by an agent", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, closed).
-			when(conversation.Reopen{By: domain.Person{ID: "new"}}).
-			then(conversation.Reopened{By: domain.Person{ID: "new", Role: domain.Agent}})
+			When(conversation.Reopen{By: domain.Person{ID: "new"}}).
+			Then(conversation.Reopened{By: domain.Person{ID: "new", Role: domain.Agent}})
 	})
 
 	for _, p := range []domain.Person{ann, ben, rex, system} {
 		t.Run("not by "+p.ID, func(t *testing.T) {
 			t.Parallel()
-			given(t, created, closed).when(conversation.Reopen{By: p}).thenRefused(conversation.OnlyAgents)
+			given(t, created, closed).When(conversation.Reopen{By: p}).ThenRefused(conversation.OnlyAgents)
 		})
 	}
 
 	t.Run("not by the customer, though no role is named", func(t *testing.T) {
 		t.Parallel()
-		given(t, created, closed).when(conversation.Reopen{By: id(ann)}).thenRefused(conversation.OnlyAgents)
+		given(t, created, closed).When(conversation.Reopen{By: id(ann)}).ThenRefused(conversation.OnlyAgents)
 	})
 
 	t.Run("not by nobody", func(t *testing.T) {
 		t.Parallel()
-		given(t, created, closed).when(conversation.Reopen{}).thenFieldError("by.id")
+		given(t, created, closed).When(conversation.Reopen{}).ThenFieldError("by.id")
 	})
 
 	t.Run("not what is not closed", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(conversation.Reopen{By: amy}).thenRefused(conversation.NotClosed)
+		given(t, created).When(conversation.Reopen{By: amy}).ThenRefused(conversation.NotClosed)
 		given(t, created, closed, conversation.Reopened{By: amy}).
-			when(conversation.Reopen{By: amy}).thenRefused(conversation.NotClosed)
+			When(conversation.Reopen{By: amy}).ThenRefused(conversation.NotClosed)
 	})
 
 	t.Run("lets everything happen again", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, closed, conversation.Reopened{By: amy}).
-			when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
-			then(said(ann, "hello"))
+			When(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
+			Then(said(ann, "hello"))
 	})
 }
 
@@ -168,56 +168,56 @@ func TestAssign(t *testing.T) {
 	t.Run("to an agent", func(t *testing.T) {
 		t.Parallel()
 		given(t, created).
-			when(conversation.Assign{Agent: &amy, By: &joe}).
-			then(conversation.Assigned{Agent: amy, By: &joe})
+			When(conversation.Assign{Agent: &amy, By: &joe}).
+			Then(conversation.Assigned{Agent: amy, By: &joe})
 	})
 
 	t.Run("to a bot", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(conversation.Assign{Agent: &rex}).then(conversation.Assigned{Agent: rex})
+		given(t, created).When(conversation.Assign{Agent: &rex}).Then(conversation.Assigned{Agent: rex})
 	})
 
 	t.Run("to another names the one before", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, conversation.Assigned{Agent: amy}).
-			when(conversation.Assign{Agent: &joe}).
-			then(conversation.Assigned{Agent: joe, Previous: &amy})
+			When(conversation.Assign{Agent: &joe}).
+			Then(conversation.Assigned{Agent: joe, Previous: &amy})
 	})
 
 	t.Run("to the same is nothing", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, conversation.Assigned{Agent: amy}).
-			when(conversation.Assign{Agent: &domain.Person{ID: amy.ID}, By: &joe}).
-			thenNothing()
+			When(conversation.Assign{Agent: &domain.Person{ID: amy.ID}, By: &joe}).
+			ThenNothing()
 	})
 
 	t.Run("to nobody", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, conversation.Assigned{Agent: amy}).
-			when(conversation.Assign{By: &joe}).
-			then(conversation.Unassigned{Previous: amy, By: &joe})
+			When(conversation.Assign{By: &joe}).
+			Then(conversation.Unassigned{Previous: amy, By: &joe})
 	})
 
 	t.Run("to nobody again is nothing", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(conversation.Assign{}).thenNothing()
+		given(t, created).When(conversation.Assign{}).ThenNothing()
 		given(t, created, conversation.Assigned{Agent: amy}, conversation.Unassigned{Previous: amy}).
-			when(conversation.Assign{By: &joe}).thenNothing()
+			When(conversation.Assign{By: &joe}).ThenNothing()
 	})
 
 	t.Run("to the same after nobody", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, conversation.Assigned{Agent: amy}, conversation.Unassigned{Previous: amy}).
-			when(conversation.Assign{Agent: &amy}).
-			then(conversation.Assigned{Agent: amy})
+			When(conversation.Assign{Agent: &amy}).
+			Then(conversation.Assigned{Agent: amy})
 	})
 
 	t.Run("to oneself is known as the agent is", func(t *testing.T) {
 		t.Parallel()
 		self := id(amy)
 		given(t, created).
-			when(conversation.Assign{Agent: &amy, By: &self}).
-			then(conversation.Assigned{Agent: amy, By: &amy})
+			When(conversation.Assign{Agent: &amy, By: &self}).
+			Then(conversation.Assigned{Agent: amy, By: &amy})
 	})
 
 	for _, tt := range []struct {
@@ -234,7 +234,7 @@ func TestAssign(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			given(t, created).when(tt.command).thenFieldError(tt.field)
+			given(t, created).When(tt.command).ThenFieldError(tt.field)
 		})
 	}
 }
@@ -245,26 +245,26 @@ func TestMarkRead(t *testing.T) {
 
 	t.Run("up to now", func(t *testing.T) {
 		t.Parallel()
-		given(t, so...).when(conversation.MarkRead{UpTo: 3}).then(conversation.Read{By: ann, UpTo: 3})
-		given(t, so...).when(conversation.MarkRead{By: id(amy), UpTo: 3}).then(conversation.Read{By: amy, UpTo: 3})
+		given(t, so...).When(conversation.MarkRead{UpTo: 3}).Then(conversation.Read{By: ann, UpTo: 3})
+		given(t, so...).When(conversation.MarkRead{By: id(amy), UpTo: 3}).Then(conversation.Read{By: amy, UpTo: 3})
 	})
 
 	t.Run("ahead of what there is", func(t *testing.T) {
 		t.Parallel()
-		given(t, so...).when(conversation.MarkRead{UpTo: 4}).thenRefused(conversation.ReadAhead)
+		given(t, so...).When(conversation.MarkRead{UpTo: 4}).ThenRefused(conversation.ReadAhead)
 	})
 
 	t.Run("only moves forward", func(t *testing.T) {
 		t.Parallel()
 		read := after(so, conversation.Read{By: ann, UpTo: 2})
-		given(t, read...).when(conversation.MarkRead{UpTo: 1}).thenNothing()
-		given(t, read...).when(conversation.MarkRead{UpTo: 2}).thenNothing()
-		given(t, read...).when(conversation.MarkRead{UpTo: 3}).then(conversation.Read{By: ann, UpTo: 3})
+		given(t, read...).When(conversation.MarkRead{UpTo: 1}).ThenNothing()
+		given(t, read...).When(conversation.MarkRead{UpTo: 2}).ThenNothing()
+		given(t, read...).When(conversation.MarkRead{UpTo: 3}).Then(conversation.Read{By: ann, UpTo: 3})
 		further := given(t, after(read, conversation.Read{By: ann, UpTo: 4})...)
-		further.when(conversation.MarkRead{UpTo: 3}).thenNothing()
-		further.when(conversation.MarkRead{UpTo: 5}).then(conversation.Read{By: ann, UpTo: 5})
+		further.When(conversation.MarkRead{UpTo: 3}).ThenNothing()
+		further.When(conversation.MarkRead{UpTo: 5}).Then(conversation.Read{By: ann, UpTo: 5})
 		want := []conversation.Horizon{{PersonID: ann.ID, UpTo: 4}}
-		if diff := cmp.Diff(want, further.state.Horizons); diff != "" {
+		if diff := cmp.Diff(want, further.State.Horizons); diff != "" {
 			t.Errorf("the state keeps one horizon a person (-want +got):\n%s", diff)
 		}
 	})
@@ -272,23 +272,23 @@ func TestMarkRead(t *testing.T) {
 	t.Run("for each person on their own", func(t *testing.T) {
 		t.Parallel()
 		given(t, after(so, conversation.Read{By: ann, UpTo: 3})...).
-			when(conversation.MarkRead{By: id(amy), UpTo: 1}).
-			then(conversation.Read{By: amy, UpTo: 1})
+			When(conversation.MarkRead{By: id(amy), UpTo: 1}).
+			Then(conversation.Read{By: amy, UpTo: 1})
 	})
 
 	t.Run("counts every event, its own too", func(t *testing.T) {
 		t.Parallel()
 		given(t, after(so, conversation.Read{By: ann, UpTo: 3})...).
-			when(conversation.MarkRead{UpTo: 4}).
-			then(conversation.Read{By: ann, UpTo: 4})
+			When(conversation.MarkRead{UpTo: 4}).
+			Then(conversation.Read{By: ann, UpTo: 4})
 	})
 
 	t.Run("refuses bad fields", func(t *testing.T) {
 		t.Parallel()
-		given(t, so...).when(conversation.MarkRead{}).thenFieldError("up_to")
-		given(t, so...).when(conversation.MarkRead{UpTo: -1}).thenFieldError("up_to")
-		given(t, so...).when(conversation.MarkRead{By: system, UpTo: 1}).thenFieldError("by.role")
-		given(t, so...).when(conversation.MarkRead{By: domain.Person{Role: domain.Agent}, UpTo: 1}).thenFieldError("by.id")
+		given(t, so...).When(conversation.MarkRead{}).ThenFieldError("up_to")
+		given(t, so...).When(conversation.MarkRead{UpTo: -1}).ThenFieldError("up_to")
+		given(t, so...).When(conversation.MarkRead{By: system, UpTo: 1}).ThenFieldError("by.role")
+		given(t, so...).When(conversation.MarkRead{By: domain.Person{Role: domain.Agent}, UpTo: 1}).ThenFieldError("by.id")
 	})
 }
 
@@ -301,26 +301,26 @@ func TestRecordActivity(t *testing.T) {
 		t.Run(string(kind), func(t *testing.T) {
 			t.Parallel()
 			given(t, created).
-				when(conversation.RecordActivity{Kind: kind, Data: attributes(`{"b":1,"a":2}`), By: &amy}).
-				then(conversation.ActivityRecorded{Kind: kind, Data: attributes(`{"b":1,"a":2}`), By: &amy})
+				When(conversation.RecordActivity{Kind: kind, Data: attributes(`{"b":1,"a":2}`), By: &amy}).
+				Then(conversation.ActivityRecorded{Kind: kind, Data: attributes(`{"b":1,"a":2}`), By: &amy})
 		})
 	}
 
 	t.Run("without data has an empty object", func(t *testing.T) {
 		t.Parallel()
 		given(t, created).
-			when(conversation.RecordActivity{Kind: conversation.TaskCompleted}).
-			then(conversation.ActivityRecorded{Kind: conversation.TaskCompleted, Data: domain.Attributes{}})
+			When(conversation.RecordActivity{Kind: conversation.TaskCompleted}).
+			Then(conversation.ActivityRecorded{Kind: conversation.TaskCompleted, Data: domain.Attributes{}})
 	})
 
 	t.Run("refuses bad fields", func(t *testing.T) {
 		t.Parallel()
 		big := attributesOfSize(domain.MaxAttributesLength + 1)
-		given(t, created).when(conversation.RecordActivity{}).thenFieldError("kind")
-		given(t, created).when(conversation.RecordActivity{Kind: "danced"}).thenFieldError("kind")
+		given(t, created).When(conversation.RecordActivity{}).ThenFieldError("kind")
+		given(t, created).When(conversation.RecordActivity{Kind: "danced"}).ThenFieldError("kind")
 		given(t, created).
-			when(conversation.RecordActivity{Kind: conversation.TaskCompleted, Data: big}).thenFieldError("data")
+			When(conversation.RecordActivity{Kind: conversation.TaskCompleted, Data: big}).ThenFieldError("data")
 		given(t, created).
-			when(conversation.RecordActivity{Kind: conversation.TaskCompleted, By: &domain.Person{}}).thenFieldError("by.id")
+			When(conversation.RecordActivity{Kind: conversation.TaskCompleted, By: &domain.Person{}}).ThenFieldError("by.id")
 	})
 }

@@ -94,9 +94,9 @@ func TestTextLimits(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%s of %T", tt.field, tt.make("")), func(t *testing.T) {
 			t.Parallel()
-			given(t, created).when(tt.make(runes(tt.most))).thenAllowed()
-			given(t, created).when(tt.make(runes(tt.most + 1))).thenFieldError(tt.field)
-			given(t, created).when(tt.make(broken)).thenFieldError(tt.field)
+			given(t, created).When(tt.make(runes(tt.most))).ThenAllowed()
+			given(t, created).When(tt.make(runes(tt.most + 1))).ThenFieldError(tt.field)
+			given(t, created).When(tt.make(broken)).ThenFieldError(tt.field)
 		})
 	}
 
@@ -122,9 +122,9 @@ func TestTextLimits(t *testing.T) {
 	} {
 		t.Run(tt.field+" of a creation", func(t *testing.T) {
 			t.Parallel()
-			given(t).when(tt.make(runes(tt.most))).thenAllowed()
-			given(t).when(tt.make(runes(tt.most + 1))).thenFieldError(tt.field)
-			given(t).when(tt.make(broken)).thenFieldError(tt.field)
+			given(t).When(tt.make(runes(tt.most))).ThenAllowed()
+			given(t).When(tt.make(runes(tt.most + 1))).ThenFieldError(tt.field)
+			given(t).When(tt.make(broken)).ThenFieldError(tt.field)
 		})
 	}
 }
@@ -161,11 +161,11 @@ func TestAttributeLimits(t *testing.T) {
 		t.Run(fmt.Sprintf("%s of %T", tt.field, tt.make(nil)), func(t *testing.T) {
 			t.Parallel()
 			bare := given(t, conversation.Created{Customer: id(ann)})
-			bare.when(tt.make(attributesOfSize(64 << 10))).thenAllowed()
-			bare.when(tt.make(attributesOfSize(64<<10 + 1))).thenFieldError(tt.field)
-			bare.when(tt.make(attributesOfDepth(32))).thenAllowed()
-			bare.when(tt.make(attributesOfDepth(33))).thenFieldError(tt.field)
-			bare.when(tt.make(attributes("{\"a\":[\"" + broken + "\"]}"))).thenFieldError(tt.field)
+			bare.When(tt.make(attributesOfSize(64 << 10))).ThenAllowed()
+			bare.When(tt.make(attributesOfSize(64<<10 + 1))).ThenFieldError(tt.field)
+			bare.When(tt.make(attributesOfDepth(32))).ThenAllowed()
+			bare.When(tt.make(attributesOfDepth(33))).ThenFieldError(tt.field)
+			bare.When(tt.make(attributes("{\"a\":[\"" + broken + "\"]}"))).ThenFieldError(tt.field)
 		})
 	}
 
@@ -174,9 +174,9 @@ func TestAttributeLimits(t *testing.T) {
 		half := attributesOfSize(40_000)
 		other := domain.Attributes{{Key: "c", Value: half[0].Value}}
 		given(t, conversation.Created{Customer: ann, Attributes: half}).
-			when(conversation.ChangeAttributes{Attributes: other}).thenFieldError("attributes")
+			When(conversation.ChangeAttributes{Attributes: other}).ThenFieldError("attributes")
 		given(t, conversation.Created{Customer: domain.Person{ID: "c", Role: domain.Customer, Attributes: half}}).
-			when(conversation.UpdateCustomer{Patch: domain.PersonPatch{Attributes: other}}).thenFieldError("attributes")
+			When(conversation.UpdateCustomer{Patch: domain.PersonPatch{Attributes: other}}).ThenFieldError("attributes")
 	})
 }
 
@@ -186,9 +186,9 @@ func TestPatchLimits(t *testing.T) {
 	t.Parallel()
 	removal := domain.Attributes{{Key: strings.Repeat("x", domain.MaxAttributesLength), Value: json.RawMessage("null")}}
 	given(t, created).
-		when(conversation.ChangeAttributes{Attributes: removal}).thenFieldError("attributes")
+		When(conversation.ChangeAttributes{Attributes: removal}).ThenFieldError("attributes")
 	given(t, created).
-		when(conversation.UpdateCustomer{Patch: domain.PersonPatch{Attributes: removal}}).thenFieldError("attributes")
+		When(conversation.UpdateCustomer{Patch: domain.PersonPatch{Attributes: removal}}).ThenFieldError("attributes")
 }
 
 // TestLimitsSurviveStorage: a snapshot spells some characters longer than the
@@ -197,13 +197,13 @@ func TestLimitsSurviveStorage(t *testing.T) {
 	t.Parallel()
 	html := attributes(`{"html":"` + strings.Repeat("<&>", 20_000) + `"}`)
 	customer := with(ann, func(p *domain.Person) { p.Attributes = html })
-	s := restored(t, fold(conversation.Created{Customer: customer, Attributes: html}))
+	s := restored(t, rules.Fold(conversation.Created{Customer: customer, Attributes: html}))
 
-	later := scenario{t, s, noon}
-	later.when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).then(said(customer, "hello"))
-	later.when(conversation.ChangeAttributes{Subject: set("Shoes")}).
-		then(changed(change("subject", `null`, `"Shoes"`)))
-	later.when(conversation.ChangeAttributes{Attributes: html}).thenNothing()
+	later := rules.In(t, s)
+	later.When(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).Then(said(customer, "hello"))
+	later.When(conversation.ChangeAttributes{Subject: set("Shoes")}).
+		Then(changed(change("subject", `null`, `"Shoes"`)))
+	later.When(conversation.ChangeAttributes{Attributes: html}).ThenNothing()
 }
 
 func TestAttachmentLimit(t *testing.T) {
@@ -212,8 +212,8 @@ func TestAttachmentLimit(t *testing.T) {
 	for i := range files {
 		files[i].URL = "https://example.com"
 	}
-	given(t, created).when(conversation.PostMessage{Attachments: files[:15]}).thenAllowed()
-	given(t, created).when(conversation.PostMessage{Attachments: files}).thenFieldError("attachments")
+	given(t, created).When(conversation.PostMessage{Attachments: files[:15]}).ThenAllowed()
+	given(t, created).When(conversation.PostMessage{Attachments: files}).ThenFieldError("attachments")
 }
 
 func TestLabelLimit(t *testing.T) {
@@ -223,10 +223,10 @@ func TestLabelLimit(t *testing.T) {
 		labels[i] = fmt.Sprint("label ", i)
 	}
 	label := func(l ...string) conversation.Command { return conversation.ChangeAttributes{Labels: set(l)} }
-	given(t, created).when(label(labels[:100]...)).thenAllowed()
-	given(t, created).when(label(labels...)).thenFieldError("labels")
+	given(t, created).When(label(labels[:100]...)).ThenAllowed()
+	given(t, created).When(label(labels...)).ThenFieldError("labels")
 	// Repeats do not count, wherever they stand.
-	given(t, created).when(label(append(labels[:100:100], labels[:100]...)...)).thenAllowed()
+	given(t, created).When(label(append(labels[:100:100], labels[:100]...)...)).ThenAllowed()
 }
 
 // crowd returns n messages of as many people.
@@ -248,7 +248,7 @@ func TestPeopleLimits(t *testing.T) {
 		return conversation.PostMessage{MessageID: "m", Author: p, Text: "hi"}
 	}
 	crowds := func(n int) conversation.State {
-		return fold(slices.Concat(opened, crowd(domain.Agent, n), crowd(domain.Customer, n))...)
+		return rules.Fold(slices.Concat(opened, crowd(domain.Agent, n), crowd(domain.Customer, n))...)
 	}
 	oneLess, full := crowds(49), crowds(50)
 	for _, tt := range []struct {
@@ -273,26 +273,26 @@ func TestPeopleLimits(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			scenario{t, oneLess, noon}.when(tt.command).thenAllowed()
-			o := scenario{t, full, noon}.when(tt.command)
+			rules.In(t, oneLess).When(tt.command).ThenAllowed()
+			o := rules.In(t, full).When(tt.command)
 			if tt.refusal == "" {
-				o.thenAllowed()
+				o.ThenAllowed()
 				return
 			}
-			o.thenRefused(tt.refusal)
+			o.ThenRefused(tt.refusal)
 		})
 	}
 
 	t.Run("two at once need room for two", func(t *testing.T) {
 		t.Parallel()
 		two := conversation.Assign{Agent: &amy, By: &joe}
-		given(t, after(opened, crowd(domain.Agent, 48)...)...).when(two).thenAllowed()
-		given(t, after(opened, crowd(domain.Agent, 49)...)...).when(two).thenRefused(conversation.TooManyAgents)
+		given(t, after(opened, crowd(domain.Agent, 48)...)...).When(two).ThenAllowed()
+		given(t, after(opened, crowd(domain.Agent, 49)...)...).When(two).ThenRefused(conversation.TooManyAgents)
 	})
 
 	t.Run("one in two parts needs room for one", func(t *testing.T) {
 		t.Parallel()
 		given(t, after(opened, crowd(domain.Agent, 49)...)...).
-			when(conversation.Assign{Agent: &amy, By: &amy}).thenAllowed()
+			When(conversation.Assign{Agent: &amy, By: &amy}).ThenAllowed()
 	})
 }

@@ -18,12 +18,12 @@ func TestPostMessage(t *testing.T) {
 			Name: "a.png", Extension: "png", Size: 1, Width: 2, Height: 3,
 		}
 		given(t, created).
-			when(conversation.PostMessage{
+			When(conversation.PostMessage{
 				MessageID: "m1", Author: amy, Text: "see", ContentType: "input_select",
 				ContentAttributes: attributes(`{"items":[1]}`), Attachments: []conversation.Attachment{file},
 				Private: true, ReplyTo: "m0", ExternalID: "x1", Attributes: attributes(`{"closer":{"id":1}}`),
 			}).
-			then(conversation.MessagePosted{
+			Then(conversation.MessagePosted{
 				MessageID: "m1", Author: amy, Text: "see", ContentType: "input_select",
 				ContentAttributes: attributes(`{"items":[1]}`), Attachments: []conversation.Attachment{file},
 				Private: true, ReplyTo: "m0", ExternalID: "x1", Attributes: attributes(`{"closer":{"id":1}}`),
@@ -34,50 +34,50 @@ func TestPostMessage(t *testing.T) {
 		t.Parallel()
 		files := []conversation.Attachment{{URL: "https://example.com/a.png"}}
 		given(t, created).
-			when(conversation.PostMessage{MessageID: "m1", Attachments: files}).
-			then(conversation.MessagePosted{MessageID: "m1", Author: ann, ContentType: "text", Attachments: files})
+			When(conversation.PostMessage{MessageID: "m1", Attachments: files}).
+			Then(conversation.MessagePosted{MessageID: "m1", Author: ann, ContentType: "text", Attachments: files})
 	})
 
 	t.Run("stops the author's typing before it", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, typing(ann, false, noon.Add(time.Second))).
-			when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
-			then(stopped(ann, false, conversation.StopMessage), said(ann, "hello"))
+			When(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
+			Then(stopped(ann, false, conversation.StopMessage), said(ann, "hello"))
 	})
 
 	t.Run("stops private typing as what it was", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, typing(amy, true, noon.Add(time.Second))).
-			when(conversation.PostMessage{MessageID: "m-hello", Author: id(amy), Text: "hello"}).
-			then(stopped(amy, true, conversation.StopMessage), said(amy, "hello"))
+			When(conversation.PostMessage{MessageID: "m-hello", Author: id(amy), Text: "hello"}).
+			Then(stopped(amy, true, conversation.StopMessage), said(amy, "hello"))
 	})
 
 	t.Run("leaves the typing of others alone", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, typing(amy, false, noon.Add(time.Second))).
-			when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
-			then(said(ann, "hello"))
+			When(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
+			Then(said(ann, "hello"))
 	})
 
 	for _, asleep := range []conversation.Status{conversation.Pending, conversation.Snoozed, conversation.Resolved} {
 		t.Run("of the customer reopens when "+string(asleep), func(t *testing.T) {
 			t.Parallel()
 			given(t, created, status(conversation.Open, asleep)).
-				when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
-				then(said(ann, "hello"), reopenedBy(ann, asleep))
+				When(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
+				Then(said(ann, "hello"), reopenedBy(ann, asleep))
 		})
 		t.Run("of a further customer reopens when "+string(asleep), func(t *testing.T) {
 			t.Parallel()
 			given(t, created, status(conversation.Open, asleep)).
-				when(conversation.PostMessage{MessageID: "m-hello", Author: ben, Text: "hello"}).
-				then(said(ben, "hello"), reopenedBy(ben, asleep))
+				When(conversation.PostMessage{MessageID: "m-hello", Author: ben, Text: "hello"}).
+				Then(said(ben, "hello"), reopenedBy(ben, asleep))
 		})
 		for _, other := range []domain.Person{amy, rex, system} {
 			t.Run("of "+string(other.Role)+" leaves it "+string(asleep), func(t *testing.T) {
 				t.Parallel()
 				given(t, created, status(conversation.Open, asleep)).
-					when(conversation.PostMessage{MessageID: "m-hello", Author: other, Text: "hello"}).
-					then(said(other, "hello"))
+					When(conversation.PostMessage{MessageID: "m-hello", Author: other, Text: "hello"}).
+					Then(said(other, "hello"))
 			})
 		}
 	}
@@ -85,15 +85,15 @@ func TestPostMessage(t *testing.T) {
 	t.Run("of the customer leaves an open conversation open", func(t *testing.T) {
 		t.Parallel()
 		given(t, created).
-			when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
-			then(said(ann, "hello"))
+			When(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
+			Then(said(ann, "hello"))
 	})
 
 	t.Run("stops typing, speaks and reopens in this order", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, status(conversation.Open, conversation.Resolved), typing(ann, false, noon.Add(time.Second))).
-			when(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
-			then(
+			When(conversation.PostMessage{MessageID: "m-hello", Text: "hello"}).
+			Then(
 				stopped(ann, false, conversation.StopMessage),
 				said(ann, "hello"),
 				reopenedBy(ann, conversation.Resolved),
@@ -134,7 +134,7 @@ func TestPostMessageRefusesBadFields(t *testing.T) {
 	} {
 		t.Run(field, func(t *testing.T) {
 			t.Parallel()
-			given(t, created).when(c).thenFieldError(field)
+			given(t, created).When(c).ThenFieldError(field)
 		})
 	}
 }
@@ -146,36 +146,36 @@ func TestEditMessage(t *testing.T) {
 	t.Run("by its author", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, said(ann, "hello")).
-			when(conversation.EditMessage{Message: hello, Text: "hallo", By: id(ann)}).
-			then(conversation.MessageEdited{MessageID: "m-hello", Previous: "hello", Text: "hallo", By: ann})
+			When(conversation.EditMessage{Message: hello, Text: "hallo", By: id(ann)}).
+			Then(conversation.MessageEdited{MessageID: "m-hello", Previous: "hello", Text: "hallo", By: ann})
 	})
 
 	t.Run("by an agent", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, said(ann, "hello")).
-			when(conversation.EditMessage{Message: hello, Text: "hallo", By: amy}).
-			then(conversation.MessageEdited{MessageID: "m-hello", Previous: "hello", Text: "hallo", By: amy})
+			When(conversation.EditMessage{Message: hello, Text: "hallo", By: amy}).
+			Then(conversation.MessageEdited{MessageID: "m-hello", Previous: "hello", Text: "hallo", By: amy})
 	})
 
 	t.Run("by a bot that wrote it", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, said(rex, "beep")).
-			when(conversation.EditMessage{Message: message(rex, "beep"), Text: "boop", By: id(rex)}).
-			then(conversation.MessageEdited{MessageID: "m-beep", Previous: "beep", Text: "boop", By: rex})
+			When(conversation.EditMessage{Message: message(rex, "beep"), Text: "boop", By: id(rex)}).
+			Then(conversation.MessageEdited{MessageID: "m-beep", Previous: "beep", Text: "boop", By: rex})
 	})
 
 	t.Run("to the same text is nothing", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, said(ann, "hello")).
-			when(conversation.EditMessage{Message: hello, Text: "hello", By: ann}).
-			thenNothing()
+			When(conversation.EditMessage{Message: hello, Text: "hello", By: ann}).
+			ThenNothing()
 	})
 
 	t.Run("to no text", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, said(ann, "hello")).
-			when(conversation.EditMessage{Message: hello, By: ann}).
-			thenFieldError("text")
+			When(conversation.EditMessage{Message: hello, By: ann}).
+			ThenFieldError("text")
 	})
 }
 
@@ -207,12 +207,12 @@ func TestTouchingAMessage(t *testing.T) {
 		} {
 			t.Run(verb+" "+tt.name, func(t *testing.T) {
 				t.Parallel()
-				o := given(t, created, said(ann, "hello"), said(amy, "hi")).when(c)
+				o := given(t, created, said(ann, "hello"), said(amy, "hi")).When(c)
 				if tt.field != "" {
-					o.thenFieldError(tt.field)
+					o.ThenFieldError(tt.field)
 					return
 				}
-				o.thenRefused(tt.refusal)
+				o.ThenRefused(tt.refusal)
 			})
 		}
 	}
@@ -224,15 +224,15 @@ func TestDeleteMessage(t *testing.T) {
 	t.Run("by its author", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, said(ann, "hello")).
-			when(conversation.DeleteMessage{Message: message(ann, "hello"), By: id(ann)}).
-			then(conversation.MessageDeleted{MessageID: "m-hello", By: ann})
+			When(conversation.DeleteMessage{Message: message(ann, "hello"), By: id(ann)}).
+			Then(conversation.MessageDeleted{MessageID: "m-hello", By: ann})
 	})
 
 	t.Run("by an agent", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, said(ann, "hello")).
-			when(conversation.DeleteMessage{Message: message(ann, "hello"), By: amy}).
-			then(conversation.MessageDeleted{MessageID: "m-hello", By: amy})
+			When(conversation.DeleteMessage{Message: message(ann, "hello"), By: amy}).
+			Then(conversation.MessageDeleted{MessageID: "m-hello", By: amy})
 	})
 }
 
@@ -254,49 +254,49 @@ func TestPlayMessage(t *testing.T) {
 	t.Run("by the customer, if nobody is named", func(t *testing.T) {
 		t.Parallel()
 		given(t, so...).
-			when(conversation.PlayMessage{Message: clip()}).
-			then(conversation.MessagePlayed{MessageID: "m-hi", Viewer: ann})
+			When(conversation.PlayMessage{Message: clip()}).
+			Then(conversation.MessagePlayed{MessageID: "m-hi", Viewer: ann})
 	})
 
 	t.Run("once by each", func(t *testing.T) {
 		t.Parallel()
 		so := after(so, said(joe, "me too"))
 		given(t, so...).
-			when(conversation.PlayMessage{Message: clip(playedBy("ann")), Viewer: id(joe)}).
-			then(conversation.MessagePlayed{MessageID: "m-hi", Viewer: joe})
-		given(t, so...).when(conversation.PlayMessage{Message: clip(playedBy("ann", "joe")), Viewer: id(joe)}).thenNothing()
-		given(t, so...).when(conversation.PlayMessage{Message: clip(playedBy("ann", "joe"))}).thenNothing()
+			When(conversation.PlayMessage{Message: clip(playedBy("ann")), Viewer: id(joe)}).
+			Then(conversation.MessagePlayed{MessageID: "m-hi", Viewer: joe})
+		given(t, so...).When(conversation.PlayMessage{Message: clip(playedBy("ann", "joe")), Viewer: id(joe)}).ThenNothing()
+		given(t, so...).When(conversation.PlayMessage{Message: clip(playedBy("ann", "joe"))}).ThenNothing()
 	})
 
 	t.Run("of a private note says so", func(t *testing.T) {
 		t.Parallel()
 		given(t, so...).
-			when(conversation.PlayMessage{Message: clip(func(m *conversation.Message) { m.Private = true }), Viewer: amy}).
-			then(conversation.MessagePlayed{MessageID: "m-hi", Private: true, Viewer: amy})
+			When(conversation.PlayMessage{Message: clip(func(m *conversation.Message) { m.Private = true }), Viewer: amy}).
+			Then(conversation.MessagePlayed{MessageID: "m-hi", Private: true, Viewer: amy})
 	})
 
 	t.Run("that there is not", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(conversation.PlayMessage{}).thenRefused(conversation.MessageUnknown)
+		given(t, created).When(conversation.PlayMessage{}).ThenRefused(conversation.MessageUnknown)
 	})
 
 	t.Run("that is deleted", func(t *testing.T) {
 		t.Parallel()
 		deleted := func(m *conversation.Message) { m.Deleted, m.Playable = true, false }
-		given(t, so...).when(conversation.PlayMessage{Message: clip(deleted)}).thenRefused(conversation.MessageIsDeleted)
-		given(t, so...).when(conversation.PlayMessage{Message: clip(deleted, playedBy("ann"))}).thenRefused(conversation.MessageIsDeleted)
+		given(t, so...).When(conversation.PlayMessage{Message: clip(deleted)}).ThenRefused(conversation.MessageIsDeleted)
+		given(t, so...).When(conversation.PlayMessage{Message: clip(deleted, playedBy("ann"))}).ThenRefused(conversation.MessageIsDeleted)
 	})
 
 	t.Run("that is only text", func(t *testing.T) {
 		t.Parallel()
-		given(t, so...).when(conversation.PlayMessage{Message: message(amy, "hi")}).thenRefused(conversation.NothingToPlay)
+		given(t, so...).When(conversation.PlayMessage{Message: message(amy, "hi")}).ThenRefused(conversation.NothingToPlay)
 	})
 
 	t.Run("by nobody in particular", func(t *testing.T) {
 		t.Parallel()
 		given(t, so...).
-			when(conversation.PlayMessage{Message: clip(), Viewer: domain.Person{Role: domain.Agent}}).thenFieldError("by.id")
-		given(t, so...).when(conversation.PlayMessage{Message: clip(), Viewer: system}).thenFieldError("by.role")
+			When(conversation.PlayMessage{Message: clip(), Viewer: domain.Person{Role: domain.Agent}}).ThenFieldError("by.id")
+		given(t, so...).When(conversation.PlayMessage{Message: clip(), Viewer: system}).ThenFieldError("by.role")
 	})
 }
 

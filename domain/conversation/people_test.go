@@ -52,8 +52,8 @@ func TestAuthors(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			given(t, so...).
-				when(conversation.PostMessage{MessageID: "m-hello", Author: tt.author, Text: "hello"}).
-				then(said(tt.want, "hello"))
+				When(conversation.PostMessage{MessageID: "m-hello", Author: tt.author, Text: "hello"}).
+				Then(said(tt.want, "hello"))
 		})
 	}
 
@@ -61,8 +61,8 @@ func TestAuthors(t *testing.T) {
 		t.Run("the customer is no "+string(role), func(t *testing.T) {
 			t.Parallel()
 			given(t, so...).
-				when(conversation.PostMessage{MessageID: "m", Author: domain.Person{ID: ann.ID, Role: role}, Text: "hello"}).
-				thenFieldError("author.role")
+				When(conversation.PostMessage{MessageID: "m", Author: domain.Person{ID: ann.ID, Role: role}, Text: "hello"}).
+				ThenFieldError("author.role")
 		})
 	}
 }
@@ -111,7 +111,7 @@ func TestImpliedRoles(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			given(t, created, said(ann, "hello")).when(tt.command).then(tt.want)
+			given(t, created, said(ann, "hello")).When(tt.command).Then(tt.want)
 		})
 	}
 }
@@ -138,38 +138,38 @@ func TestPeopleAreRemembered(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			given(t, created, e).
-				when(conversation.PostMessage{MessageID: "m-x", Author: id(amy), Text: "x"}).
-				then(said(amy, "x"))
+				When(conversation.PostMessage{MessageID: "m-x", Author: id(amy), Text: "x"}).
+				Then(said(amy, "x"))
 		})
 	}
 
 	t.Run("typist", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, typing(amy, false, noon), stopped(amy, false, conversation.StopExplicit)).
-			when(conversation.PostMessage{MessageID: "m-x", Author: id(amy), Text: "x"}).
-			then(said(amy, "x"))
+			When(conversation.PostMessage{MessageID: "m-x", Author: id(amy), Text: "x"}).
+			Then(said(amy, "x"))
 	})
 
 	t.Run("closer and reopener", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, conversation.Closed{By: &amy}, conversation.Reopened{By: joe}).
-			when(conversation.Assign{Agent: &domain.Person{ID: joe.ID}, By: &domain.Person{ID: amy.ID}}).
-			then(conversation.Assigned{Agent: joe, By: &amy})
+			When(conversation.Assign{Agent: &domain.Person{ID: joe.ID}, By: &domain.Person{ID: amy.ID}}).
+			Then(conversation.Assigned{Agent: joe, By: &amy})
 	})
 
 	t.Run("as they were last named", func(t *testing.T) {
 		t.Parallel()
 		renamed := with(amy, func(p *domain.Person) { p.Name, p.LastName = "Amy Williams", "Williams" })
 		given(t, created, said(amy, "hi"), said(joe, "hi"), said(renamed, "hi")).
-			when(conversation.PostMessage{MessageID: "m-x", Author: id(amy), Text: "x"}).
-			then(said(renamed, "x"))
+			When(conversation.PostMessage{MessageID: "m-x", Author: id(amy), Text: "x"}).
+			Then(said(renamed, "x"))
 	})
 
 	t.Run("not the system", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, said(system, "hi")).
-			when(conversation.PostMessage{MessageID: "m-x", Author: id(system), Text: "x"}).
-			then(said(domain.Person{ID: system.ID, Role: domain.Customer}, "x"))
+			When(conversation.PostMessage{MessageID: "m-x", Author: id(system), Text: "x"}).
+			Then(said(domain.Person{ID: system.ID, Role: domain.Customer}, "x"))
 	})
 }
 

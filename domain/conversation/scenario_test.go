@@ -2,98 +2,28 @@ package conversation_test
 
 import (
 	"encoding/json"
-	"errors"
 	"slices"
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"verbatim/domain"
 	"verbatim/domain/conversation"
+	"verbatim/domain/domaintest"
 )
 
-// A scenario is what has happened so far and when the next command comes.
-type scenario struct {
-	t     *testing.T
-	state conversation.State
-	now   time.Time
-}
+// rules are what these tests are about.
+var rules = domaintest.Rules[conversation.State, conversation.Command, conversation.Event]{Decide: conversation.Decide, Evolve: conversation.Evolve}
 
-// An outcome is what a command came to.
-type outcome struct {
-	t      *testing.T
-	events []conversation.Event
-	err    error
-}
+type scenario = domaintest.Scenario[conversation.State, conversation.Command, conversation.Event]
 
 func given(t *testing.T, events ...conversation.Event) scenario {
 	t.Helper()
-	return scenario{t: t, state: fold(events...), now: noon}
-}
-
-func (s scenario) at(now time.Time) scenario { s.now = now; return s }
-
-func (s scenario) when(c conversation.Command) outcome {
-	s.t.Helper()
-	events, err := conversation.Decide(s.state, c, s.now)
-	return outcome{s.t, events, err}
-}
-
-func (o outcome) then(want ...conversation.Event) {
-	o.t.Helper()
-	if o.err != nil {
-		o.t.Fatalf("refused: %v; want %d events", o.err, len(want))
-	}
-	if diff := cmp.Diff(want, o.events); diff != "" {
-		o.t.Errorf("events differ (-want +got):\n%s", diff)
-	}
-}
-
-func (o outcome) thenNothing() {
-	o.t.Helper()
-	if o.err != nil || len(o.events) != 0 {
-		o.t.Errorf("got events %+v and error %v; want neither", o.events, o.err)
-	}
-}
-
-func (o outcome) thenRefused(want domain.Refusal) {
-	o.t.Helper()
-	if !errors.Is(o.err, want) || len(o.events) != 0 {
-		o.t.Errorf("got events %+v and error %v; want the refusal %s", o.events, o.err, want)
-	}
-}
-
-func (o outcome) thenFieldError(field string) {
-	o.t.Helper()
-	fault, ok := errors.AsType[*domain.FieldError](o.err)
-	if !ok || len(o.events) != 0 {
-		o.t.Fatalf("got events %+v and error %v; want a complaint about %s", o.events, o.err, field)
-	}
-	if fault.Field != field || fault.Rule == "" {
-		o.t.Errorf("got the complaint %q; want one about %s", fault, field)
-	}
-}
-
-// thenAllowed is for limits: what exactly follows is said elsewhere.
-func (o outcome) thenAllowed() {
-	o.t.Helper()
-	if o.err != nil || len(o.events) == 0 {
-		o.t.Errorf("got events %+v and error %v; want events", o.events, o.err)
-	}
-}
-
-func fold(events ...conversation.Event) conversation.State {
-	var s conversation.State
-	for _, e := range events {
-		s = conversation.Evolve(s, e)
-	}
-	return s
+	return rules.Given(t, events...)
 }
 
 // The people and things of all scenarios. Nobody changes them.
 var (
-	noon = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	noon = domaintest.Noon()
 
 	account = domain.Account{ID: "acme", Number: 1, Name: "Acme"}
 	inbox   = domain.Inbox{ID: "site", Number: 2, Name: "Website", Channel: "web"}

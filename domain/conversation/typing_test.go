@@ -15,83 +15,83 @@ func TestSetTyping(t *testing.T) {
 
 	t.Run("on starts it for the default time", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(on).then(typing(ann, false, until))
+		given(t, created).When(on).Then(typing(ann, false, until))
 	})
 
 	t.Run("on starts it for the time given", func(t *testing.T) {
 		t.Parallel()
 		given(t, created).
-			when(conversation.SetTyping{Author: amy, On: true, Private: true, TTL: time.Nanosecond}).
-			then(typing(amy, true, noon.Add(time.Nanosecond)))
+			When(conversation.SetTyping{Author: amy, On: true, Private: true, TTL: time.Nanosecond}).
+			Then(typing(amy, true, noon.Add(time.Nanosecond)))
 	})
 
 	t.Run("on again is nothing, however long it asks for", func(t *testing.T) {
 		t.Parallel()
-		given(t, created, typing(ann, false, until)).at(until.Add(-1)).
-			when(conversation.SetTyping{On: true, TTL: conversation.MaxTypingTTL}).
-			thenNothing()
+		given(t, created, typing(ann, false, until)).At(until.Add(-1)).
+			When(conversation.SetTyping{On: true, TTL: conversation.MaxTypingTTL}).
+			ThenNothing()
 	})
 
 	t.Run("on after its time is a repeat too: who goes on has not stopped", func(t *testing.T) {
 		t.Parallel()
-		given(t, created, typing(ann, false, until)).at(until).
-			when(on).
-			thenNothing()
+		given(t, created, typing(ann, false, until)).At(until).
+			When(on).
+			ThenNothing()
 	})
 
 	t.Run("off stops it", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, typing(ann, false, until)).
-			when(conversation.SetTyping{}).
-			then(stopped(ann, false, conversation.StopExplicit))
+			When(conversation.SetTyping{}).
+			Then(stopped(ann, false, conversation.StopExplicit))
 	})
 
 	t.Run("off stops it as what it was", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, typing(amy, true, until)).
-			when(conversation.SetTyping{Author: id(amy)}).
-			then(stopped(amy, true, conversation.StopExplicit))
+			When(conversation.SetTyping{Author: id(amy)}).
+			Then(stopped(amy, true, conversation.StopExplicit))
 	})
 
 	t.Run("off after its time stops it", func(t *testing.T) {
 		t.Parallel()
-		given(t, created, typing(ann, false, until)).at(until.Add(time.Hour)).
-			when(conversation.SetTyping{}).
-			then(stopped(ann, false, conversation.StopExplicit))
+		given(t, created, typing(ann, false, until)).At(until.Add(time.Hour)).
+			When(conversation.SetTyping{}).
+			Then(stopped(ann, false, conversation.StopExplicit))
 	})
 
 	t.Run("off again is nothing", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).when(conversation.SetTyping{}).thenNothing()
+		given(t, created).When(conversation.SetTyping{}).ThenNothing()
 		given(t, created, typing(ann, false, until), stopped(ann, false, conversation.StopExplicit)).
-			when(conversation.SetTyping{}).thenNothing()
+			When(conversation.SetTyping{}).ThenNothing()
 	})
 
 	t.Run("in private after in public, and back", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, typing(amy, false, until)).
-			when(conversation.SetTyping{Author: id(amy), On: true, Private: true}).
-			then(stopped(amy, false, conversation.StopExplicit), typing(amy, true, until))
+			When(conversation.SetTyping{Author: id(amy), On: true, Private: true}).
+			Then(stopped(amy, false, conversation.StopExplicit), typing(amy, true, until))
 		given(t, created, typing(amy, true, until)).
-			when(conversation.SetTyping{Author: id(amy), On: true}).
-			then(stopped(amy, true, conversation.StopExplicit), typing(amy, false, until))
+			When(conversation.SetTyping{Author: id(amy), On: true}).
+			Then(stopped(amy, true, conversation.StopExplicit), typing(amy, false, until))
 	})
 
 	t.Run("of one is no business of another", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, typing(ann, false, until)).
-			when(conversation.SetTyping{Author: amy, On: true}).
-			then(typing(amy, false, until))
+			When(conversation.SetTyping{Author: amy, On: true}).
+			Then(typing(amy, false, until))
 		given(t, created, typing(ann, false, until)).
-			when(conversation.SetTyping{Author: amy}).
-			thenNothing()
+			When(conversation.SetTyping{Author: amy}).
+			ThenNothing()
 	})
 
 	t.Run("may start again after a message", func(t *testing.T) {
 		t.Parallel()
 		given(t, created, typing(ann, false, until), stopped(ann, false, conversation.StopMessage), said(ann, "hi")).
-			when(on).
-			then(typing(ann, false, until))
+			When(on).
+			Then(typing(ann, false, until))
 	})
 }
 
@@ -109,14 +109,14 @@ func TestSetTypingRefusesBadFields(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			given(t, created).when(tt.command).thenFieldError(tt.field)
+			given(t, created).When(tt.command).ThenFieldError(tt.field)
 		})
 	}
 	t.Run("the longest is not too long", func(t *testing.T) {
 		t.Parallel()
 		given(t, created).
-			when(conversation.SetTyping{On: true, TTL: conversation.MaxTypingTTL}).
-			then(typing(ann, false, noon.Add(conversation.MaxTypingTTL)))
+			When(conversation.SetTyping{On: true, TTL: conversation.MaxTypingTTL}).
+			Then(typing(ann, false, noon.Add(conversation.MaxTypingTTL)))
 	})
 }
 
@@ -127,28 +127,28 @@ func TestExpireTyping(t *testing.T) {
 
 	t.Run("before its time is nothing", func(t *testing.T) {
 		t.Parallel()
-		given(t, created, typing(ann, false, until)).at(until.Add(-1)).when(expire).thenNothing()
+		given(t, created, typing(ann, false, until)).At(until.Add(-1)).When(expire).ThenNothing()
 	})
 
 	t.Run("at its time stops it", func(t *testing.T) {
 		t.Parallel()
-		given(t, created, typing(ann, false, until)).at(until).
-			when(expire).
-			then(stopped(ann, false, conversation.StopExpired))
+		given(t, created, typing(ann, false, until)).At(until).
+			When(expire).
+			Then(stopped(ann, false, conversation.StopExpired))
 	})
 
 	t.Run("after its time stops it as what it was", func(t *testing.T) {
 		t.Parallel()
-		given(t, created, typing(amy, true, until)).at(until.Add(time.Hour)).
-			when(conversation.ExpireTyping{AuthorID: amy.ID}).
-			then(stopped(amy, true, conversation.StopExpired))
+		given(t, created, typing(amy, true, until)).At(until.Add(time.Hour)).
+			When(conversation.ExpireTyping{AuthorID: amy.ID}).
+			Then(stopped(amy, true, conversation.StopExpired))
 	})
 
 	t.Run("of somebody who does not type is nothing", func(t *testing.T) {
 		t.Parallel()
-		given(t, created).at(until).when(expire).thenNothing()
-		given(t, created, typing(amy, false, until)).at(until).when(expire).thenNothing()
-		given(t, created, typing(ann, false, until), stopped(ann, false, conversation.StopExplicit)).at(until).
-			when(expire).thenNothing()
+		given(t, created).At(until).When(expire).ThenNothing()
+		given(t, created, typing(amy, false, until)).At(until).When(expire).ThenNothing()
+		given(t, created, typing(ann, false, until), stopped(ann, false, conversation.StopExplicit)).At(until).
+			When(expire).ThenNothing()
 	})
 }

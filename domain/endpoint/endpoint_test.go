@@ -15,82 +15,20 @@ import (
 	"pgregory.net/rapid"
 
 	"verbatim/domain"
+	"verbatim/domain/domaintest"
 	"verbatim/domain/endpoint"
 )
 
-// A scenario is what has happened so far.
-type scenario struct {
-	t     *testing.T
-	state endpoint.State
-}
+// rules are what these tests are about.
+var rules = domaintest.Rules[endpoint.State, endpoint.Command, endpoint.Event]{Decide: endpoint.Decide, Evolve: endpoint.Evolve}
 
-// An outcome is what a command came to.
-type outcome struct {
-	t      *testing.T
-	events []endpoint.Event
-	err    error
-}
+type scenario = domaintest.Scenario[endpoint.State, endpoint.Command, endpoint.Event]
+
+type outcome = domaintest.Outcome[endpoint.Event]
 
 func given(t *testing.T, events ...endpoint.Event) scenario {
 	t.Helper()
-	return scenario{t, fold(events...)}
-}
-
-func (s scenario) when(c endpoint.Command) outcome {
-	s.t.Helper()
-	events, err := endpoint.Decide(s.state, c, noon)
-	return outcome{s.t, events, err}
-}
-
-func (o outcome) then(want ...endpoint.Event) {
-	o.t.Helper()
-	if o.err != nil {
-		o.t.Fatalf("refused: %v; want %d events", o.err, len(want))
-	}
-	if diff := cmp.Diff(want, o.events); diff != "" {
-		o.t.Errorf("events differ (-want +got):\n%s", diff)
-	}
-}
-
-func (o outcome) thenNothing() {
-	o.t.Helper()
-	if o.err != nil || len(o.events) != 0 {
-		o.t.Errorf("got events %+v and error %v; want neither", o.events, o.err)
-	}
-}
-
-func (o outcome) thenRefused(want domain.Refusal) {
-	o.t.Helper()
-	if !errors.Is(o.err, want) || len(o.events) != 0 {
-		o.t.Errorf("got events %+v and error %v; want the refusal %s", o.events, o.err, want)
-	}
-}
-
-func (o outcome) thenFieldError(field string) {
-	o.t.Helper()
-	fault, ok := errors.AsType[*domain.FieldError](o.err)
-	if !ok || len(o.events) != 0 {
-		o.t.Fatalf("got events %+v and error %v; want a complaint about %s", o.events, o.err, field)
-	}
-	if fault.Field != field || fault.Rule == "" {
-		o.t.Errorf("got the complaint %q; want one about %s", fault, field)
-	}
-}
-
-// thenAllowed is for limits: what exactly follows is said elsewhere.
-func (o outcome) thenAllowed() {
-	o.t.Helper()
-	if o.err != nil || len(o.events) == 0 {
-		o.t.Errorf("got events %+v and error %v; want events", o.events, o.err)
-	}
-}
-
-func fold(events ...endpoint.Event) endpoint.State {
-	var s endpoint.State
-	for _, e := range events {
-		s = endpoint.Evolve(s, e)
-	}
-	return s
+	return rules.Given(t, events...)
 }
 
 // broken is a text that is not UTF-8.
@@ -99,7 +37,7 @@ const broken = "caf\xe9"
 const hook = "https://example.com/hook"
 
 var (
-	noon       = time.Date(2026, 3, 2, 12, 0, 0, 0, time.UTC)
+	noon       = domaintest.Noon()
 	account    = domain.Account{ID: "acme", Number: 1, Name: "Acme"}
 	registered = endpoint.Registered{Account: account, Settings: settings()}
 )
@@ -155,8 +93,8 @@ func TestRegister(t *testing.T) {
 	t.Run("fills in the defaults", func(t *testing.T) {
 		t.Parallel()
 		given(t).
-			when(endpoint.Register{Account: account, Settings: endpoint.Settings{URL: hook, Dialect: "closer@1"}}).
-			then(registered)
+			When(endpoint.Register{Account: account, Settings: endpoint.Settings{URL: hook, Dialect: "closer@1"}}).
+			Then(registered)
 	})
 
 	t.Run("keeps everything that was set", func(t *testing.T) {
@@ -168,15 +106,15 @@ func TestRegister(t *testing.T) {
 			Ordering: "none", OnExhausted: "stop", Concurrency: 3, MaxBodyBytes: 1 << 20, Signature: "v1a",
 		}
 		given(t).
-			when(endpoint.Register{Account: account, Settings: all}).
-			then(endpoint.Registered{Account: account, Settings: all})
+			When(endpoint.Register{Account: account, Settings: all}).
+			Then(endpoint.Registered{Account: account, Settings: all})
 	})
 
 	t.Run("happens once, even to one that is deleted", func(t *testing.T) {
 		t.Parallel()
 		again := endpoint.Register{Account: account, Settings: settings()}
-		given(t, registered).when(again).thenRefused(endpoint.AlreadyRegistered)
-		given(t, registered, endpoint.Deleted{}).when(again).thenRefused(endpoint.AlreadyRegistered)
+		given(t, registered).When(again).ThenRefused(endpoint.AlreadyRegistered)
+		given(t, registered, endpoint.Deleted{}).When(again).ThenRefused(endpoint.AlreadyRegistered)
 	})
 }
 
@@ -310,16 +248,16 @@ func TestSettings(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			register := given(t).when(endpoint.Register{Settings: tt.settings})
+			register := given(t).When(endpoint.Register{Settings: tt.settings})
 			if tt.field != "" {
-				register.thenFieldError(tt.field)
+				register.ThenFieldError(tt.field)
 			} else {
-				register.then(endpoint.Registered{Settings: tt.settings})
+				register.Then(endpoint.Registered{Settings: tt.settings})
 			}
 			if tt.field == "dialect" || tt.field == "signature" {
 				return // is not among what an update can change
 			}
-			update := given(t, registered).when(endpoint.Update{
+			update := given(t, registered).When(endpoint.Update{
 				Events: set(tt.settings.Events), History: set(tt.settings.History), Headers: set(tt.settings.Headers),
 				RateLimit: set(tt.settings.RateLimit), RetrySchedule: set(tt.settings.RetrySchedule),
 				Filters: set(patchTo(tt.settings.Filters)), BasicAuth: set(tt.settings.BasicAuth),
@@ -327,9 +265,9 @@ func TestSettings(t *testing.T) {
 				Concurrency: set(tt.settings.Concurrency), MaxBodyBytes: set(tt.settings.MaxBodyBytes),
 			})
 			if tt.field != "" {
-				update.thenFieldError(tt.field)
+				update.ThenFieldError(tt.field)
 			} else {
-				update.then(endpoint.Updated{Settings: tt.settings})
+				update.Then(endpoint.Updated{Settings: tt.settings})
 			}
 		})
 	}
@@ -340,12 +278,12 @@ func TestARoleThatIsNone(t *testing.T) {
 	t.Parallel()
 	roles := []domain.Role{"king"}
 	for _, o := range []outcome{
-		given(t).when(endpoint.Register{Settings: with(func(s *endpoint.Settings) { s.Filters.AuthorRoles = roles })}),
-		given(t, registered).when(endpoint.Update{Filters: set(endpoint.FiltersPatch{AuthorRoles: set(roles)})}),
+		given(t).When(endpoint.Register{Settings: with(func(s *endpoint.Settings) { s.Filters.AuthorRoles = roles })}),
+		given(t, registered).When(endpoint.Update{Filters: set(endpoint.FiltersPatch{AuthorRoles: set(roles)})}),
 	} {
-		o.thenFieldError("filters.author_roles[0]")
-		if !strings.Contains(o.err.Error(), "customer, agent, bot, system") {
-			t.Errorf("the complaint %q does not list the roles", o.err)
+		o.ThenFieldError("filters.author_roles[0]")
+		if !strings.Contains(o.Err.Error(), "customer, agent, bot, system") {
+			t.Errorf("the complaint %q does not list the roles", o.Err)
 		}
 	}
 }
@@ -361,13 +299,13 @@ func TestReservedHeaders(t *testing.T) {
 	} {
 		for _, name := range []string{name, strings.ToUpper(name), http.CanonicalHeaderKey(name)} {
 			given(t).
-				when(endpoint.Register{Settings: with(func(s *endpoint.Settings) { s.Headers = []string{"X-A", name} })}).
-				thenFieldError("headers." + name)
-			given(t, registered).when(endpoint.Update{Headers: set([]string{name})}).thenFieldError("headers." + name)
+				When(endpoint.Register{Settings: with(func(s *endpoint.Settings) { s.Headers = []string{"X-A", name} })}).
+				ThenFieldError("headers." + name)
+			given(t, registered).When(endpoint.Update{Headers: set([]string{name})}).ThenFieldError("headers." + name)
 		}
 	}
 	for _, name := range []string{"Authorization", "X-Webhook-Id", "X-Api-Key", "Cookie", "Accept-Language", "Tea", "Idempotency-Key"} {
-		given(t, registered).when(endpoint.Update{Headers: set([]string{name})}).thenAllowed()
+		given(t, registered).When(endpoint.Update{Headers: set([]string{name})}).ThenAllowed()
 	}
 }
 
@@ -379,9 +317,9 @@ func TestURL(t *testing.T) {
 		"https://example.com:/", "https://10.0.0.1/", "https://[::1]:8443/a?b=c&d=%20", "https://bücher.example/",
 		"https://example.com/#", scheme + strings.Repeat("x", domain.MaxURLLength-len(scheme)),
 	} {
-		given(t).when(endpoint.Register{Settings: with(func(s *endpoint.Settings) { s.URL = good })}).thenAllowed()
+		given(t).When(endpoint.Register{Settings: with(func(s *endpoint.Settings) { s.URL = good })}).ThenAllowed()
 		if good != hook {
-			given(t, registered).when(endpoint.Update{URL: set(good)}).thenAllowed()
+			given(t, registered).When(endpoint.Update{URL: set(good)}).ThenAllowed()
 		}
 	}
 	for _, bad := range []string{
@@ -393,10 +331,10 @@ func TestURL(t *testing.T) {
 		" https://example.com/", "https://example.com/" + broken,
 		scheme + strings.Repeat("x", domain.MaxURLLength-len(scheme)+1),
 	} {
-		given(t).when(endpoint.Register{Settings: with(func(s *endpoint.Settings) { s.URL = bad })}).thenFieldError("url")
-		given(t, registered).when(endpoint.Update{URL: set(bad)}).thenFieldError("url")
+		given(t).When(endpoint.Register{Settings: with(func(s *endpoint.Settings) { s.URL = bad })}).ThenFieldError("url")
+		given(t, registered).When(endpoint.Update{URL: set(bad)}).ThenFieldError("url")
 	}
-	given(t, registered).when(endpoint.Update{URL: removed[string]()}).thenFieldError("url")
+	given(t, registered).When(endpoint.Update{URL: removed[string]()}).ThenFieldError("url")
 }
 
 func TestUpdate(t *testing.T) {
@@ -453,33 +391,33 @@ func TestUpdate(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			given(t, full).when(tt.patch).then(endpoint.Updated{Settings: tt.want})
-			given(t, full, endpoint.Updated{Settings: tt.want}).when(tt.patch).thenNothing()
+			given(t, full).When(tt.patch).Then(endpoint.Updated{Settings: tt.want})
+			given(t, full, endpoint.Updated{Settings: tt.want}).When(tt.patch).ThenNothing()
 		})
 	}
 
 	t.Run("of nothing is nothing", func(t *testing.T) {
 		t.Parallel()
-		given(t, full).when(endpoint.Update{}).thenNothing()
-		given(t, full).when(endpoint.Update{Filters: set(endpoint.FiltersPatch{})}).thenNothing()
+		given(t, full).When(endpoint.Update{}).ThenNothing()
+		given(t, full).When(endpoint.Update{Filters: set(endpoint.FiltersPatch{})}).ThenNothing()
 	})
 
 	t.Run("to empty lists where there are none is nothing", func(t *testing.T) {
 		t.Parallel()
 		given(t, registered).
-			when(endpoint.Update{
+			When(endpoint.Update{
 				Filters: set(endpoint.FiltersPatch{
 					Inboxes: set([]string{}), Channels: set([]string{}), Labels: set([]string{}), AuthorRoles: set([]domain.Role{}),
 					ProductIDs: set([]string{}), FormIDs: set([]string{}),
 				}),
 				Headers: set([]string{}), RetrySchedule: set([]string{}),
 			}).
-			thenNothing()
+			ThenNothing()
 	})
 
 	t.Run("works while disabled", func(t *testing.T) {
 		t.Parallel()
-		given(t, full, endpoint.Disabled{}).when(endpoint.Update{RateLimit: set(6)}).thenAllowed()
+		given(t, full, endpoint.Disabled{}).When(endpoint.Update{RateLimit: set(6)}).ThenAllowed()
 	})
 }
 
@@ -503,28 +441,28 @@ func TestUpdateDecodesAsMergePatch(t *testing.T) {
 		}
 		want := full
 		change(&want.Filters)
-		given(t, endpoint.Registered{Settings: full}).when(endpoint.Update{Filters: p}).then(endpoint.Updated{Settings: want})
+		given(t, endpoint.Registered{Settings: full}).When(endpoint.Update{Filters: p}).Then(endpoint.Updated{Settings: want})
 	}
 }
 
 func TestDisableAndEnable(t *testing.T) {
 	t.Parallel()
 	disabled := endpoint.Disabled{Reason: "410 Gone", Cause: endpoint.ByHand}
-	given(t, registered).when(endpoint.Disable{Reason: "410 Gone"}).then(disabled)
-	given(t, registered, disabled).when(endpoint.Disable{Reason: "again"}).thenNothing()
-	given(t, registered, disabled).when(endpoint.Enable{}).then(endpoint.Enabled{})
-	given(t, registered).when(endpoint.Enable{}).thenNothing()
-	given(t, registered, disabled, endpoint.Enabled{}).when(endpoint.Enable{}).thenNothing()
-	given(t, registered, disabled, endpoint.Enabled{}).when(endpoint.Disable{}).then(endpoint.Disabled{Cause: endpoint.ByHand})
+	given(t, registered).When(endpoint.Disable{Reason: "410 Gone"}).Then(disabled)
+	given(t, registered, disabled).When(endpoint.Disable{Reason: "again"}).ThenNothing()
+	given(t, registered, disabled).When(endpoint.Enable{}).Then(endpoint.Enabled{})
+	given(t, registered).When(endpoint.Enable{}).ThenNothing()
+	given(t, registered, disabled, endpoint.Enabled{}).When(endpoint.Enable{}).ThenNothing()
+	given(t, registered, disabled, endpoint.Enabled{}).When(endpoint.Disable{}).Then(endpoint.Disabled{Cause: endpoint.ByHand})
 	gone := endpoint.Disabled{Reason: "410 Gone", Cause: endpoint.ReceiverGone}
-	given(t, registered).when(endpoint.Disable(gone)).then(gone)
-	given(t, registered, disabled).when(endpoint.Disable(gone)).thenNothing()
-	given(t, registered, endpoint.Disabled{}).when(endpoint.Enable{}).then(endpoint.Enabled{}) // recorded before there were causes
+	given(t, registered).When(endpoint.Disable(gone)).Then(gone)
+	given(t, registered, disabled).When(endpoint.Disable(gone)).ThenNothing()
+	given(t, registered, endpoint.Disabled{}).When(endpoint.Enable{}).Then(endpoint.Enabled{}) // recorded before there were causes
 
 	longest := strings.Repeat("é", endpoint.MaxReasonLength)
-	given(t, registered).when(endpoint.Disable{Reason: longest}).then(endpoint.Disabled{Reason: longest, Cause: endpoint.ByHand})
-	given(t, registered).when(endpoint.Disable{Reason: longest + "é"}).thenFieldError("reason")
-	given(t, registered).when(endpoint.Disable{Reason: broken}).thenFieldError("reason")
+	given(t, registered).When(endpoint.Disable{Reason: longest}).Then(endpoint.Disabled{Reason: longest, Cause: endpoint.ByHand})
+	given(t, registered).When(endpoint.Disable{Reason: longest + "é"}).ThenFieldError("reason")
+	given(t, registered).When(endpoint.Disable{Reason: broken}).ThenFieldError("reason")
 }
 
 // TestStart: an endpoint begins in the past when it is registered, or enabled after
@@ -533,14 +471,14 @@ func TestStart(t *testing.T) {
 	t.Parallel()
 	disabled := endpoint.Disabled{Cause: endpoint.ByHand}
 	start := &endpoint.Start{From: 7, Rate: 5}
-	given(t, registered, disabled).when(endpoint.Enable{Start: start}).then(endpoint.Enabled{Start: start})
-	given(t, registered, disabled).when(endpoint.Enable{Start: &endpoint.Start{}}).then(endpoint.Enabled{Start: &endpoint.Start{}})
-	given(t, registered).when(endpoint.Enable{Start: start}).thenRefused(endpoint.AlreadyEnabled)
-	given(t).when(endpoint.Register{Account: registered.Account, Settings: registered.Settings, Start: start}).
-		then(endpoint.Registered{Account: registered.Account, Settings: registered.Settings, Start: start})
+	given(t, registered, disabled).When(endpoint.Enable{Start: start}).Then(endpoint.Enabled{Start: start})
+	given(t, registered, disabled).When(endpoint.Enable{Start: &endpoint.Start{}}).Then(endpoint.Enabled{Start: &endpoint.Start{}})
+	given(t, registered).When(endpoint.Enable{Start: start}).ThenRefused(endpoint.AlreadyEnabled)
+	given(t).When(endpoint.Register{Account: registered.Account, Settings: registered.Settings, Start: start}).
+		Then(endpoint.Registered{Account: registered.Account, Settings: registered.Settings, Start: start})
 	for field, bad := range map[string]endpoint.Start{"start": {From: -1}, "start_rate": {From: 1, Rate: endpoint.MaxRateLimit + 1}} {
-		given(t, registered, disabled).when(endpoint.Enable{Start: &bad}).thenFieldError(field)
-		given(t).when(endpoint.Register{Settings: registered.Settings, Start: &bad}).thenFieldError(field)
+		given(t, registered, disabled).When(endpoint.Enable{Start: &bad}).ThenFieldError(field)
+		given(t).When(endpoint.Register{Settings: registered.Settings, Start: &bad}).ThenFieldError(field)
 	}
 }
 
@@ -551,18 +489,18 @@ func TestHealth(t *testing.T) {
 	failing := endpoint.Failing{Since: noon, Outcome: endpoint.Outcome{Status: 503}}
 	recovered := endpoint.Recovered{Since: noon}
 	later := endpoint.NoteFailing{Since: noon.Add(time.Hour), Outcome: endpoint.Outcome{Fault: "dns"}}
-	given(t, registered).when(endpoint.NoteFailing(failing)).then(failing)
-	given(t, registered, failing).when(endpoint.NoteFailing(failing)).thenNothing()
-	given(t, registered, failing).when(later).thenNothing()
-	given(t, registered, failing).when(endpoint.NoteRecovered(recovered)).then(recovered)
-	given(t, registered).when(endpoint.NoteRecovered(recovered)).thenNothing()
-	given(t, registered, failing, recovered).when(endpoint.NoteRecovered(recovered)).thenNothing()
-	given(t, registered, failing, recovered).when(later).then(endpoint.Failing(later))
+	given(t, registered).When(endpoint.NoteFailing(failing)).Then(failing)
+	given(t, registered, failing).When(endpoint.NoteFailing(failing)).ThenNothing()
+	given(t, registered, failing).When(later).ThenNothing()
+	given(t, registered, failing).When(endpoint.NoteRecovered(recovered)).Then(recovered)
+	given(t, registered).When(endpoint.NoteRecovered(recovered)).ThenNothing()
+	given(t, registered, failing, recovered).When(endpoint.NoteRecovered(recovered)).ThenNothing()
+	given(t, registered, failing, recovered).When(later).Then(endpoint.Failing(later))
 
-	given(t, registered, endpoint.Disabled{}).when(later).thenNothing()
-	given(t, registered, failing, endpoint.Disabled{}).when(endpoint.NoteRecovered(recovered)).thenNothing()
-	given(t, registered, failing, endpoint.Disabled{}, endpoint.Enabled{}).when(endpoint.NoteRecovered(recovered)).thenNothing()
-	given(t, registered, failing, endpoint.Disabled{}, endpoint.Enabled{}).when(later).then(endpoint.Failing(later))
+	given(t, registered, endpoint.Disabled{}).When(later).ThenNothing()
+	given(t, registered, failing, endpoint.Disabled{}).When(endpoint.NoteRecovered(recovered)).ThenNothing()
+	given(t, registered, failing, endpoint.Disabled{}, endpoint.Enabled{}).When(endpoint.NoteRecovered(recovered)).ThenNothing()
+	given(t, registered, failing, endpoint.Disabled{}, endpoint.Enabled{}).When(later).Then(endpoint.Failing(later))
 }
 
 // TestExhausted: a delivery that is given up is told of once, and again when it
@@ -574,11 +512,11 @@ func TestExhausted(t *testing.T) {
 	}
 	again, other := one, one
 	again.Attempts, other.DeliveryID = 24, "dlv_2"
-	given(t, registered).when(endpoint.NoteExhausted(one)).then(one)
-	given(t, registered, one).when(endpoint.NoteExhausted(one)).thenNothing()
-	given(t, registered, one).when(endpoint.NoteExhausted(again)).then(again)
-	given(t, registered, one).when(endpoint.NoteExhausted(other)).then(other)
-	given(t, registered, endpoint.Disabled{}).when(endpoint.NoteExhausted(one)).then(one)
+	given(t, registered).When(endpoint.NoteExhausted(one)).Then(one)
+	given(t, registered, one).When(endpoint.NoteExhausted(one)).ThenNothing()
+	given(t, registered, one).When(endpoint.NoteExhausted(again)).Then(again)
+	given(t, registered, one).When(endpoint.NoteExhausted(other)).Then(other)
+	given(t, registered, endpoint.Disabled{}).When(endpoint.NoteExhausted(one)).Then(one)
 }
 
 // TestHealthIsStoredUnderItsNames: what is in the log is read for ever.
@@ -603,14 +541,14 @@ func TestHealthIsStoredUnderItsNames(t *testing.T) {
 func TestRotateSecret(t *testing.T) {
 	t.Parallel()
 	rotated := endpoint.SecretRotated{PreviousUntil: noon.Add(24 * time.Hour)}
-	given(t, registered).when(endpoint.RotateSecret(rotated)).then(rotated)
-	given(t, registered, rotated).when(endpoint.RotateSecret(rotated)).then(rotated)
+	given(t, registered).When(endpoint.RotateSecret(rotated)).Then(rotated)
+	given(t, registered, rotated).When(endpoint.RotateSecret(rotated)).Then(rotated)
 }
 
 func TestDelete(t *testing.T) {
 	t.Parallel()
-	given(t, registered).when(endpoint.Delete{}).then(endpoint.Deleted{})
-	given(t, registered, endpoint.Disabled{}).when(endpoint.Delete{}).then(endpoint.Deleted{})
+	given(t, registered).When(endpoint.Delete{}).Then(endpoint.Deleted{})
+	given(t, registered, endpoint.Disabled{}).When(endpoint.Delete{}).Then(endpoint.Deleted{})
 }
 
 // TestBeforeAndAfter: an endpoint that is deleted is as good as one that never
@@ -629,8 +567,8 @@ func TestBeforeAndAfter(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			given(t).when(c).thenRefused(endpoint.NotRegistered)
-			given(t, registered, endpoint.Deleted{}).when(c).thenRefused(endpoint.NotRegistered)
+			given(t).When(c).ThenRefused(endpoint.NotRegistered)
+			given(t, registered, endpoint.Deleted{}).When(c).ThenRefused(endpoint.NotRegistered)
 		})
 	}
 }
@@ -795,8 +733,8 @@ func TestOutsideTheClosedSets(t *testing.T) {
 		}()
 		f()
 	}
-	panics("Decide of no command", func() { _, _ = endpoint.Decide(fold(registered), nil, noon) })
-	panics("Evolve of no event", func() { endpoint.Evolve(fold(registered), nil) })
+	panics("Decide of no command", func() { _, _ = endpoint.Decide(rules.Fold(registered), nil, noon) })
+	panics("Evolve of no event", func() { endpoint.Evolve(rules.Fold(registered), nil) })
 }
 
 // TestProperties asks commands at random: the rules answer alike on a state and
@@ -964,13 +902,13 @@ func FuzzSettings(f *testing.F) {
 			}
 			return
 		}
-		s := fold(events...)
+		s := rules.Fold(events...)
 		checkSettings(t, s.Settings)
 		again := endpoint.Register{Settings: s.Settings}
-		given(t).when(again).then(events...)
-		given(t, events...).when(endpoint.Update{
+		given(t).When(again).Then(events...)
+		given(t, events...).When(endpoint.Update{
 			URL: set(s.Settings.URL), History: set(s.Settings.History),
 			RetrySchedule: set(s.Settings.RetrySchedule), Headers: set(s.Settings.Headers),
-		}).thenNothing()
+		}).ThenNothing()
 	})
 }
