@@ -197,10 +197,16 @@ func (t *Transcripts) Body(ctx context.Context, d *webhooks.Delivery) ([]byte, e
 
 // AppendBody appends what Body returns. The event, if it is given, is not read:
 // while the history stands right before it, nothing is. What was appended before
-// an error is to be cut off.
+// an error is to be cut off. A dialect that panics is an error, for those who have
+// many bodies to make.
 func (t *Transcripts) AppendBody(
 	ctx context.Context, dst []byte, d *webhooks.Delivery, given *webhooks.Fact,
-) ([]byte, error) {
+) (_ []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
 	return t.appendBody(ctx, dst, d, given, func(*webhooks.Fact) {})
 }
 

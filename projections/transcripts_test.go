@@ -506,6 +506,29 @@ func TestBodiesOfWhatWasRead(t *testing.T) {
 	}
 }
 
+// mute panics at every body.
+type mute struct{ echo }
+
+func (mute) AppendBody([]byte, *webhooks.PublicEvent) ([]byte, error) { panic("injected") }
+
+// A dialect that panics costs its own bodies, and nobody else's.
+func TestABodyAtWhichADialectPanics(t *testing.T) {
+	t.Parallel()
+	g := newRig()
+	stream := g.fill(t, 10, 1)[0]
+	tr := projections.NewTranscripts(g.log, g.codec, webhooks.NewDialects(echo{"echo@1", false}, mute{echo{"mute@1", false}}), projections.TranscriptMemory)
+	d := &webhooks.Delivery{Stream: stream, Version: 2, Dialect: "mute@1", Name: "first", History: "full"}
+	for range 2 {
+		if b, err := tr.AppendBody(t.Context(), nil, d, nil); err == nil || !strings.Contains(err.Error(), "injected") {
+			t.Errorf("it came to %q, error %v", b, err)
+		}
+	}
+	d.Dialect = "echo@1"
+	if b, err := tr.AppendBody(t.Context(), nil, d, nil); err != nil || string(b) != "first" {
+		t.Errorf("another dialect's came to %q, error %v", b, err)
+	}
+}
+
 // TestTranscriptsAreSharedSafely asks from many sides at once, in a memory that
 // is always too small, while the log grows.
 func TestTranscriptsAreSharedSafely(t *testing.T) {
