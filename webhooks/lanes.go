@@ -435,16 +435,15 @@ func never() time.Time { return time.Unix(1<<40, 0) }
 // it. It reports whether that went well.
 func (d *Dispatcher) page(ctx context.Context, s *sweep, only string, now time.Time) bool {
 	heads, err := d.queue.Heads(ctx, s.after, d.cfg.Page)
+	if err == nil && d.meetAll(ctx, heads, only, now) {
+		heads, err = d.queue.Heads(ctx, s.after, d.cfg.Page) // as they are since
+	}
 	if err != nil {
 		d.cfg.Log.ErrorContext(ctx, "pending deliveries could not be read; trying again", "error", err)
 		s.until = now.Add(Pause)
 		return false
 	}
 	s.until = time.Time{}
-	if d.meetAll(ctx, heads, only, now) {
-		s.active = true
-		return true // and read again
-	}
 	s.active = len(heads) == d.cfg.Page
 	full := false // for the endpoint of the head before
 	for i := range heads {
