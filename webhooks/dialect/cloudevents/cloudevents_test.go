@@ -304,7 +304,12 @@ func TestTheContentTypeIsThatOfAStructuredEvent(t *testing.T) {
 	if _, _, err := dispatcher.Step(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	request := <-to.requests
+	var request webhooks.Request
+	select {
+	case request = <-to.requests:
+	case <-time.After(time.Minute):
+		t.Fatal("nothing was sent")
+	}
 	if got := request.Headers["content-type"]; got != "application/cloudevents+json" {
 		t.Errorf("content-type is %q", got)
 	}
