@@ -38,13 +38,12 @@ const feedCursorUnknown domain.Refusal = "feed_cursor.not_found"
 
 func (s *Server) feedRoutes() {
 	const feed = "/v1/endpoints/{id}/feed"
-	op := withErrors(operation(http.MethodGet, "read-feed", feed, tagDeliveries, "Pull what an endpoint is sent",
+	op := operation(http.MethodGet, "read-feed", feed, tagDeliveries, "Pull what an endpoint is sent",
 		"The same events in the same bytes under the same webhook-id, in the order of the log, from the endpoint's registration on: whatever became "+
 			"of its deliveries, and also while it is disabled. A receiver that was away fetches what it missed with after, the position of the last event it "+
 			"took, and goes on with next until more is false. A cursor keeps that place here: reading does not move it, ack does, to the next of a page that was "+
 			"taken to its end. So nothing is lost with an answer that is lost; what was sent before it is recognised by its webhook_id. "+
-			"A page goes past "+strconv.Itoa(projections.FeedLook)+" events of the log at most, so that it may be short or empty and more still be true."),
-		http.StatusUnprocessableEntity)
+			"A page goes past "+strconv.Itoa(projections.FeedLook)+" events of the log at most, so that it may be short or empty and more still be true.")
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "OK",
 		Content: map[string]*huma.MediaType{
