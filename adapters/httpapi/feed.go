@@ -206,6 +206,9 @@ func (s *Server) beginning(ctx context.Context, in *readFeedInput, head int64) (
 	}
 	var ack webhooks.Mark
 	if in.Ack != "" {
+		if callOf(ctx).method == http.MethodHead { // it is routed here with GET
+			return from, &domain.FieldError{Field: "ack", Rule: "must be absent from HEAD, which changes nothing; send GET"}
+		}
 		if ack, err = feedMark("ack", in.Ack, head); err != nil {
 			return from, err
 		}
