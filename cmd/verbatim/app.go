@@ -123,7 +123,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	a.notary = newNotary(endpoints, a.store, func(id string) { a.dispatcher.Wake(id) }, log)
 	transcripts := projections.NewTranscripts(a.store, codec, dialects, cfg.HistoryMemory)
 	a.dispatcher = webhooks.NewDispatcher(failAfterRecord(a.store), transcripts,
-		failAfterSend(httpsender.New(httpsender.Config{Egress: cfg.egress})), time.Now,
+		failAfterSend(httpsender.New(httpsender.Config{Egress: cfg.egress, Log: log})), time.Now,
 		a.watched(webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log, Notice: a.notary.notice}))
 	a.jobs = webhooks.NewJobs(a.store, a.dispatcher.Reload, time.Now, log)
 	a.replays = projections.NewReplays(a.store, codec, dialects, a.metrics.Replays(failAfterReplay(a.store)), transcripts, a.dispatcher, time.Now, log)
