@@ -191,9 +191,14 @@ func feedMark(field, s string, head int64) (webhooks.Mark, error) {
 		return m, &domain.FieldError{Field: field, Rule: "must be next of a page, or a position"}
 	}
 	if last := m.Position - 1; last > head || m.Name != "" && last >= head {
-		return m, &domain.FieldError{Field: field, Rule: "must not be behind the end of the log, which is at " + strconv.FormatInt(head, 10)}
+		return m, &domain.FieldError{Field: field, Rule: notBehind(head)}
 	}
 	return m, nil
+}
+
+// notBehind is the rule for a place in the log that a client names.
+func notBehind(head int64) string {
+	return "must not be behind the end of the log, which is at " + strconv.FormatInt(head, 10)
 }
 
 // beginning returns where the page begins, after the cursor was moved.
