@@ -252,6 +252,10 @@ func TestVerifyFindsWhatWasTamperedWith(t *testing.T) {
 			strays: []int64{p.events - 1, p.events - 1, p.events - 1, p.events, p.events},
 		},
 		{
+			name: "the last rows, which were asked for", do: []tampering{set("DELETE FROM events WHERE position > ?", p.events-2)},
+			args: []string{"--from", fmt.Sprint(p.events)}, places: []place{{p.events - 1, "cut_off"}},
+		},
+		{
 			name: "the last rows and all that tells of them",
 			do: []tampering{
 				set("DELETE FROM events WHERE position > ?", p.events-2), set("DELETE FROM deliveries WHERE position > ?", p.events-2),
@@ -397,6 +401,26 @@ func TestVerifyFindsWhatWasTamperedWith(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestVerifyBehindTheEnd: a range that the log does not have proves nothing, and
+// whoever asks about it by mistake is not told that all is well.
+func TestVerifyBehindTheEnd(t *testing.T) {
+	t.Parallel()
+	p := prove(t)
+	folder, _ := p.copy(t)
+	database := "sqlite:" + folder
+	behind := fmt.Sprint(p.events + 1)
+	for _, args := range [][]string{{"--from", behind}, {"--from", "99999", "--log-only"}, {"--from", behind, "--to", "99999"}} {
+		r := runCommand(t, "", append([]string{"verify", "-database", database}, args...)...)
+		if want := fmt.Sprintf("the log, which ends at %d", p.events); r.code != 2 || r.out != "" || !strings.Contains(r.errors, want) {
+			t.Errorf("%v: exit %d: %s%s; want %q", args, r.code, r.out, r.errors, want)
+		}
+	}
+	verify(t, folder, 0, "--from", fmt.Sprint(p.events), "--to", "99999")
+	empty := filepath.Join(t.TempDir(), "data")
+	startServer(t, empty)
+	verify(t, empty, 0)
 }
 
 // TestOneByteChanged flips one byte of a copied database, wherever something of an

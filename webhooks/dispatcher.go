@@ -57,9 +57,10 @@ const (
 	// the queue.
 	DefaultBacklog = 16_384
 	// DefaultGrace is how long a stopping dispatcher waits for the attempts that
-	// are under way: more than a healthy receiver takes, less than a supervisor
-	// waits before it kills.
-	DefaultGrace = 10 * time.Second
+	// are under way: more than a healthy receiver takes, and so little that with
+	// AbortTime, and what else there is to end, a program stops in less than the
+	// 10 seconds after which supervisors such as Docker kill it.
+	DefaultGrace = 5 * time.Second
 	// DefaultUserAgent is sent unless Config names a version.
 	DefaultUserAgent = "verbatim"
 )
@@ -87,8 +88,9 @@ const (
 	// AttemptTimeout bounds rendering and sending together, as a last resort: a
 	// sender gives up earlier.
 	AttemptTimeout = 30 * time.Second
-	// AbortTime is how long aborted attempts have to end when the grace is over.
-	AbortTime = 2 * time.Second
+	// AbortTime is how long aborted attempts have to end when the grace is over,
+	// and what they came to has to be put on record: a few commits.
+	AbortTime = time.Second
 )
 
 // Forever is what Step returns when nothing will be due by the passing of time.

@@ -27,7 +27,7 @@ func (s *Server) deliveryRoutes() {
 		"List an endpoint's deliveries", "Newest first. An endpoint that was deleted still has them. A page looks at "+
 			strconv.Itoa(webhooks.MaxLook)+" deliveries at most, so that one with filters that match little may be short or empty "+
 			"and still have a next one."),
-		http.StatusBadRequest, http.StatusUnprocessableEntity), s.listDeliveries)
+		http.StatusBadRequest), s.listDeliveries)
 	register(s, operation(http.MethodGet, "get-delivery", "/v1/deliveries/{id}", tagDeliveries,
 		"Read a delivery with its attempts", ""), s.getDelivery)
 	register(s, withStatus(recordOperation("redeliver", "/v1/deliveries/{id}/redeliver",

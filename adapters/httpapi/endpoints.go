@@ -120,7 +120,7 @@ type registerEndpointInput struct {
 	Body struct {
 		URL           string            `json:"url" example:"https://example.com/hook"`
 		Dialect       string            `json:"dialect" doc:"A format, with its version or without: then the newest." example:"verbatim@1"`
-		Events        []string          `json:"events,omitempty" doc:"Facts (conversation.created), groups (conversation.*), the dialect's own names, or *. Defaults to *."`
+		Events        []string          `json:"events,omitempty" doc:"Facts (conversation.created), groups (conversation.*), the dialect's own names, or *. Defaults to *, and so does an empty list."`
 		Filters       filtersInput      `json:"filters,omitzero" doc:"An event must pass every one that is set. Facts about contacts pass those that are about conversations."`
 		History       string            `json:"history,omitempty" doc:"none, full or last:N, where the dialect has one. Defaults to full."`
 		Headers       map[string]string `json:"headers,omitempty" doc:"Sent along; the values are never shown again."`
@@ -411,7 +411,7 @@ type changeEndpointInput struct {
 	EndpointPath
 	Body struct {
 		URL           patch[string]                   `json:"url,omitzero"`
-		Events        patch[[]string]                 `json:"events,omitzero"`
+		Events        patch[[]string]                 `json:"events,omitzero" doc:"Replaced as a whole; an empty list is *, every event, and so is null."`
 		Filters       patch[filtersPatch]             `json:"filters,omitzero" doc:"Merged filter by filter; null removes one, or all."`
 		History       patch[string]                   `json:"history,omitzero"`
 		Headers       patch[map[string]patch[string]] `json:"headers,omitzero" doc:"Merged name by name; null removes one, or all."`

@@ -97,6 +97,25 @@ func TestEndpoints(t *testing.T) {
 	h.do("GET", "/v1/endpoints", nil).is(200).has("data", "[]")
 }
 
+// An endpoint without events would be sent nothing: a list that is empty or
+// removed is that of all of them, as the descriptions say.
+func TestNoEventsAreAllEvents(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	doc := h.do("GET", "/openapi.json", nil).is(200)
+	for _, body := range []string{"RegisterEndpointInputBody", "ChangeEndpointInputBody"} {
+		if words := doc.text("components.schemas." + body + ".properties.events.description"); !strings.Contains(words, "empty list") {
+			t.Errorf("%s says of events: %s", body, words)
+		}
+	}
+	ep := h.do("POST", "/v1/endpoints", object{"url": "https://example.com/", "dialect": "verbatim", "events": []string{}}).
+		is(201).has("events", "[*]").header.Get("Location")
+	for _, none := range []any{[]string{}, nil} {
+		h.do("PATCH", ep, object{"events": []string{"conversation.created"}}).is(200).has("events", "[conversation.created]")
+		h.do("PATCH", ep, object{"events": none}).is(200).has("events", "[*]")
+	}
+}
+
 func TestEndpointFilters(t *testing.T) {
 	t.Parallel()
 	h := open(t)

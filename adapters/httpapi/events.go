@@ -25,7 +25,8 @@ const (
 
 func (s *Server) eventRoutes() {
 	const description = "A page of recorded events, oldest first; or, with Accept: text/event-stream, all of them and then each one " +
-		"as it happens. An event's id in the stream is its position, which Last-Event-ID takes for ever."
+		"as it happens. An event's id in the stream is its position, which Last-Event-ID takes for ever. One behind the end of the " +
+		"log is refused: this server was restored from an older copy, and of what happens up to there nothing would be seen."
 	for _, op := range []huma.Operation{
 		operation(http.MethodGet, "list-conversation-events", "/v1/conversations/{id}/events", tagEvents, "Read the events of a conversation", description),
 		operation(http.MethodGet, "list-events", "/v1/events", tagEvents, "Read the events of the account", description),
@@ -87,6 +88,9 @@ func (s *Server) listEvents(ctx context.Context, in *EventsQuery, stream string)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.notBehindTheEnd(ctx, in, from); err != nil {
+		return nil, err
+	}
 	if in.Cursor == "" {
 		from.Position = max(in.After, in.LastEventID)
 	}
@@ -102,6 +106,27 @@ func (s *Server) listEvents(ctx context.Context, in *EventsQuery, stream string)
 		hc.SetHeader("Content-Type", mediaJSON)
 		_, _ = hc.BodyWriter().Write(page) // the client may be gone
 	}}, nil
+}
+
+// notBehindTheEnd returns a problem if a client has seen more than this log has:
+// the server was restored from an older copy, and what happens up to there would
+// be kept from the client without a word.
+func (s *Server) notBehindTheEnd(ctx context.Context, in *EventsQuery, from cursor) error {
+	head, err := s.cfg.Log.Head(ctx) // of now: whatever the client has been told of is in it
+	if err != nil {
+		return err
+	}
+	for _, seen := range []struct {
+		location string
+		position int64
+	}{{"query.after", in.After}, {"header.Last-Event-ID", in.LastEventID}, {"query.cursor", from.Position}} {
+		if seen.position > head {
+			p := newProblem(http.StatusUnprocessableEntity, codeInvalidField, "")
+			p.pointAt(seen.location, notBehind(head))
+			return p
+		}
+	}
+	return nil
 }
 
 // A selection is the events of an account, or those of one of its streams.

@@ -3,6 +3,7 @@ package httpapi_test
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -189,6 +190,41 @@ func TestStreamEvents(t *testing.T) {
 	back.quiet()
 	oneBack.quiet()
 	one.quiet()
+}
+
+// TestEventsBehindTheEnd: whoever comes with a position that this log has not got
+// to, as after the server was restored from an older copy, would miss what happens
+// up to there, and is told.
+func TestEventsBehindTheEnd(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	c := h.conversation()
+	sse := header("Accept", "text/event-stream")
+	pages := h.do("GET", "/v1/events?limit=1", nil).is(200).text("page.next")
+	head, behind := fmt.Sprint(h.head()), fmt.Sprint(h.head()+1)
+	text, err := base64.RawURLEncoding.DecodeString(pages)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cursor := base64.RawURLEncoding.EncodeToString([]byte(strings.Replace(string(text), `"p":1`, `"p":`+behind, 1)))
+	for _, path := range []string{"/v1/events", c + "/events"} {
+		for _, accept := range []option{sse, header("Accept", "application/json")} {
+			for _, beyond := range []string{behind, "99999"} {
+				h.do("GET", path+"?after="+beyond, nil, accept).fails(422, "invalid_field").at("query.after").mentions("which is at " + head)
+				h.do("GET", path, nil, accept, header("Last-Event-ID", beyond)).fails(422, "invalid_field").at("header.Last-Event-ID").
+					mentions("which is at " + head)
+			}
+			h.do("GET", path+"?after=1", nil, accept, header("Last-Event-ID", behind)).fails(422, "invalid_field").at("header.Last-Event-ID")
+			h.do("GET", path+"?cursor="+cursor, nil, accept).fails(422, "invalid_field").at("query.cursor")
+		}
+		h.do("GET", path+"?after="+head, nil).is(200).has("data", "[]")
+	}
+	// A position is there for everybody as soon as anybody knows of it.
+	l := h.listen("/v1/events", header("Last-Event-ID", head))
+	for range 50 {
+		h.do("POST", c+"/messages", object{"text": "Hi"}).is(201)
+		h.do("GET", "/v1/events?after="+l.next(1)[0], nil).is(200)
+	}
 }
 
 // Each event exactly once, in order, whether it is read from the log or from

@@ -38,13 +38,12 @@ const feedCursorUnknown domain.Refusal = "feed_cursor.not_found"
 
 func (s *Server) feedRoutes() {
 	const feed = "/v1/endpoints/{id}/feed"
-	op := withErrors(operation(http.MethodGet, "read-feed", feed, tagDeliveries, "Pull what an endpoint is sent",
+	op := operation(http.MethodGet, "read-feed", feed, tagDeliveries, "Pull what an endpoint is sent",
 		"The same events in the same bytes under the same webhook-id, in the order of the log, from the endpoint's registration on: whatever became "+
 			"of its deliveries, and also while it is disabled. A receiver that was away fetches what it missed with after, the position of the last event it "+
 			"took, and goes on with next until more is false. A cursor keeps that place here: reading does not move it, ack does, to the next of a page that was "+
 			"taken to its end. So nothing is lost with an answer that is lost; what was sent before it is recognised by its webhook_id. "+
-			"A page goes past "+strconv.Itoa(projections.FeedLook)+" events of the log at most, so that it may be short or empty and more still be true."),
-		http.StatusUnprocessableEntity)
+			"A page goes past "+strconv.Itoa(projections.FeedLook)+" events of the log at most, so that it may be short or empty and more still be true.")
 	op.Responses = map[string]*huma.Response{"200": {
 		Description: "OK",
 		Content: map[string]*huma.MediaType{
@@ -192,9 +191,14 @@ func feedMark(field, s string, head int64) (webhooks.Mark, error) {
 		return m, &domain.FieldError{Field: field, Rule: "must be next of a page, or a position"}
 	}
 	if last := m.Position - 1; last > head || m.Name != "" && last >= head {
-		return m, &domain.FieldError{Field: field, Rule: "must not be behind the end of the log, which is at " + strconv.FormatInt(head, 10)}
+		return m, &domain.FieldError{Field: field, Rule: notBehind(head)}
 	}
 	return m, nil
+}
+
+// notBehind is the rule for a place in the log that a client names.
+func notBehind(head int64) string {
+	return "must not be behind the end of the log, which is at " + strconv.FormatInt(head, 10)
 }
 
 // beginning returns where the page begins, after the cursor was moved.
@@ -207,6 +211,9 @@ func (s *Server) beginning(ctx context.Context, in *readFeedInput, head int64) (
 	}
 	var ack webhooks.Mark
 	if in.Ack != "" {
+		if callOf(ctx).method == http.MethodHead { // it is routed here with GET
+			return from, &domain.FieldError{Field: "ack", Rule: "must be absent from HEAD, which changes nothing; send GET"}
+		}
 		if ack, err = feedMark("ack", in.Ack, head); err != nil {
 			return from, err
 		}

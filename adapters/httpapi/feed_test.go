@@ -356,6 +356,25 @@ func TestFeedRefuses(t *testing.T) {
 	}
 }
 
+// TestHeadMovesNoCursor: whoever sends HEAD asks what there is, and has nothing
+// acknowledged by it.
+func TestHeadMovesNoCursor(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	ep := h.hook()
+	h.conversation()
+	feed := ep + "/feed?cursor=crm"
+	next := h.pull(feed + "&limit=1").Next
+	h.pull(feed + "&ack=" + next)
+	before := h.do("GET", ep+"/feed/cursors", nil).is(200).has("data.0.after", next)
+	if r := h.do("HEAD", feed+"&ack="+fmt.Sprint(h.head()), nil).is(422); r.header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("HEAD with ack answers %v", r.header)
+	}
+	h.do("HEAD", ep+"/feed?cursor=new&ack="+next, nil).is(422)
+	h.do("HEAD", feed, nil).is(200)
+	h.do("GET", ep+"/feed/cursors", nil).is(200).has("data", before.get("data"))
+}
+
 // TestFeedOfARevokedKey: a key that is revoked while its request waits sees
 // nothing any more.
 func TestFeedOfARevokedKey(t *testing.T) {

@@ -298,8 +298,9 @@ type Server struct {
 	mux     *http.ServeMux
 	api     huma.API
 	openapi []byte
-	admins  [][32]byte // digests of AdminKeys
-	running running    // idempotency keys of requests under way
+	queries map[string][]string // parameters that operations take there, sorted, by their routes
+	admins  [][32]byte          // digests of AdminKeys
+	running running             // idempotency keys of requests under way
 	tail    *tail
 	streams atomic.Int64  // event streams that are open
 	waiting atomic.Int64  // pulls of feeds that wait for something to happen
@@ -354,10 +355,12 @@ func (s *Server) routes() {
 	s.metricsRoutes()
 	s.docsRoutes()
 	completeOpenAPI(s.api.OpenAPI())
+	s.queries = queryParameters(s.api.OpenAPI())
 }
 
 // ServeHTTP answers a request: the route is found first, so that a mistyped
-// path is told apart from a missing key; then who asks; then the body is read.
+// path is told apart from a missing key; then who asks; then what is asked for is
+// looked at, and the body read.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := &call{method: r.Method, path: r.URL.Path, requestID: requestID(r), began: time.Now()}
 	c.meta = eventstore.Metadata{Correlation: c.requestID, Trace: traceOf(r)}
@@ -385,6 +388,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, c *call) error {
 	}
 	if strings.HasPrefix(r.URL.Path, "/v1/") {
 		if err := s.authenticate(r, c); err != nil {
+			return err
+		}
+		if err := s.checkQuery(r, c); err != nil {
 			return err
 		}
 		release, err := s.admit(w, r, c)

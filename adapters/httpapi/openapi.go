@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net/http"
 	"reflect"
 	"slices"
@@ -85,7 +86,8 @@ func newHumaConfig() huma.Config {
 				Version: apiVersion,
 				Description: "An event-sourced conversation platform. Every write takes an `Idempotency-Key` and honours " +
 					"`If-Match`; every answer of one has the stream's version as `ETag`. Faults are `application/problem+json` " +
-					"with a stable `code`.",
+					"with a stable `code`. What is not described here, a member of a body or a parameter of a query, is refused as " +
+					"`unknown_field`.",
 			},
 			Tags: []*huma.Tag{
 				{Name: tagConversations, Description: "What stands between a customer and those who answer."},
@@ -142,14 +144,15 @@ func operation(method, id, path, tag, summary, description string) huma.Operatio
 	op := huma.Operation{
 		Method: method, OperationID: id, Path: path, Tags: []string{tag}, Summary: summary, Description: description,
 		Security: []map[string][]string{{"key": {}}},
-		Errors:   []int{http.StatusUnauthorized, http.StatusNotFound, http.StatusServiceUnavailable},
+		Errors: []int{
+			http.StatusUnauthorized, http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusServiceUnavailable,
+		},
 		// The body was read before, within its own limits: see readBody.
 		MaxBodyBytes:    MaxBody + 1,
 		BodyReadTimeout: -1,
 	}
 	if isWrite(method) {
-		op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusConflict, http.StatusPreconditionFailed,
-			http.StatusUnprocessableEntity)
+		op.Errors = append(op.Errors, http.StatusBadRequest, http.StatusConflict, http.StatusPreconditionFailed)
 		if method != http.MethodDelete {
 			op.Errors = append(op.Errors, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType)
 		}
@@ -218,21 +221,16 @@ func register[I, O any](s *Server, op huma.Operation, handle func(context.Contex
 // completeOpenAPI says what huma cannot know, and what it says once for each
 // operation it says once for all.
 func completeOpenAPI(doc *huma.OpenAPI) {
-	for _, item := range doc.Paths {
-		for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
-			if op == nil {
-				continue
-			}
-			if op.Method == http.MethodPatch {
-				op.RequestBody.Content[mediaPatch] = op.RequestBody.Content[mediaJSON]
-			}
-			// What is in the path first, what is common to all last.
-			slices.SortStableFunc(op.Parameters, func(a, b *huma.Param) int { return place(a) - place(b) })
-			for status, r := range op.Responses {
-				if _, problem := r.Content[problemMedia]; problem {
-					doc.Components.Responses["Problem"+status] = r
-					op.Responses[status] = &huma.Response{Ref: "#/components/responses/Problem" + status}
-				}
+	for op := range operations(doc) {
+		if op.Method == http.MethodPatch {
+			op.RequestBody.Content[mediaPatch] = op.RequestBody.Content[mediaJSON]
+		}
+		// What is in the path first, what is common to all last.
+		slices.SortStableFunc(op.Parameters, func(a, b *huma.Param) int { return place(a) - place(b) })
+		for status, r := range op.Responses {
+			if _, problem := r.Content[problemMedia]; problem {
+				doc.Components.Responses["Problem"+status] = r
+				op.Responses[status] = &huma.Response{Ref: "#/components/responses/Problem" + status}
 			}
 		}
 	}
@@ -246,6 +244,19 @@ func completeOpenAPI(doc *huma.OpenAPI) {
 			if p := schema.Properties[optional]; p != nil {
 				schema.Properties[optional] = &huma.Schema{
 					Description: p.Description, AnyOf: []*huma.Schema{{Ref: p.Ref}, {Type: "null"}},
+				}
+			}
+		}
+	}
+}
+
+// operations goes through those that the document describes.
+func operations(doc *huma.OpenAPI) iter.Seq[*huma.Operation] {
+	return func(yield func(*huma.Operation) bool) {
+		for _, item := range doc.Paths {
+			for _, op := range []*huma.Operation{item.Get, item.Post, item.Put, item.Patch, item.Delete} {
+				if op != nil && !yield(op) {
+					return
 				}
 			}
 		}

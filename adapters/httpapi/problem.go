@@ -134,6 +134,7 @@ func problemOf(err error, c *call) (p *Problem, internal bool) {
 const (
 	problemMedia     = "application/problem+json"
 	codeInvalidField = "invalid_field"
+	codeUnknownField = "unknown_field"
 	codeInternal     = "internal"
 )
 
@@ -271,7 +272,7 @@ func (p *Problem) pointTo(errs []error) {
 	required, _, _ := strings.Cut(validation.MsgExpectedRequiredProperty, "%s")
 	for _, err := range errs {
 		detail, ok := errors.AsType[*huma.ErrorDetail](err)
-		if !ok || len(p.Errors) == maxProblemErrors {
+		if !ok {
 			continue
 		}
 		e := ProblemError{detail.Location, detail.Message}
@@ -280,17 +281,26 @@ func (p *Problem) pointTo(errs []error) {
 			e = ProblemError{e.Location + "." + name, "is required"}
 		}
 		if e.Message == validation.MsgUnexpectedProperty {
-			p.Code, e.Message = "unknown_field", "there is no such field"
+			p.Code, e.Message = codeUnknownField, "there is no such field"
 			if strings.HasPrefix(e.Location, "body.filters.") {
 				e.Message = "there is no such filter; those there are: " + filterNames
 			}
 		}
-		if len(e.Location) > maxLocation {
-			e.Location = strings.ToValidUTF8(e.Location[:maxLocation], "") + "…"
-		}
-		p.Errors = append(p.Errors, e)
+		p.pointAt(e.Location, e.Message)
 	}
-	if len(p.Errors) > 0 {
-		p.Detail = p.Errors[0].Location + ": " + p.Errors[0].Message
+}
+
+// pointAt lists a part of the request that is at fault, unless there are enough
+// of them. The first one is the detail.
+func (p *Problem) pointAt(location, message string) {
+	if len(p.Errors) == maxProblemErrors {
+		return
+	}
+	if len(location) > maxLocation {
+		location = strings.ToValidUTF8(location[:maxLocation], "") + "…"
+	}
+	p.Errors = append(p.Errors, ProblemError{location, message})
+	if len(p.Errors) == 1 {
+		p.Detail = location + ": " + message
 	}
 }

@@ -189,6 +189,12 @@ func (e Egress) Check(raw string) error {
 
 func refuse(rule string) error { return &domain.FieldError{Field: "url", Rule: rule} }
 
+// isAddress reports whether a host is an address, and no name.
+func isAddress(host string) bool {
+	_, err := netip.ParseAddr(host)
+	return err == nil
+}
+
 // outright returns the addresses that a host is without being looked up.
 func outright(host string) []netip.Addr {
 	if addr, err := netip.ParseAddr(host); err == nil {

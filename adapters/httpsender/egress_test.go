@@ -1,8 +1,10 @@
 package httpsender_test
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -503,6 +505,43 @@ func TestPlainHTTPThroughAProxy(t *testing.T) {
 		if c.sent != (o.Status == http.StatusAccepted) || c.sent != checked || c.sent != (len(after) > len(before)) || !c.sent && o.Fault != webhooks.PrivateRange {
 			t.Errorf("%s, %+v: got %+v", c.url, c.egress, o)
 		}
+	}
+}
+
+// What a name means inside is for the operator to know: whoever registers an
+// endpoint hears that it leads where webhooks may not go, and not where that is.
+func TestAnAddressBehindANameIsForTheLogAlone(t *testing.T) {
+	t.Parallel()
+	const inside = "10.11.12.13"
+	for _, c := range []struct {
+		host, address string
+		egress        httpsender.Egress
+		named         bool // in the detail
+	}{
+		{"vault.test", inside, httpsender.Egress{AllowPrivate: prefixes(t)}, false},
+		{"vault.test", "93.184.216.34", httpsender.Egress{AllowPrivate: prefixes(t)}, false}, // over plain http alone
+		{inside, inside, httpsender.Egress{AllowPrivate: prefixes(t)}, true},
+		{"[::ffff:10.11.12.13]", inside, httpsender.Egress{AllowPrivate: prefixes(t)}, true},
+	} {
+		t.Run(c.host+" at "+c.address, func(t *testing.T) {
+			t.Parallel()
+			var log bytes.Buffer
+			s := sender(t, httpsender.Config{
+				Egress: c.egress, Resolver: nameServer(t, always(c.address)), Log: slog.New(slog.NewTextHandler(&log, nil)),
+			})
+			o := s.Send(t.Context(), webhooks.Request{URL: "http://" + c.host + "/hook", Headers: map[string]string{"webhook-id": "msg_1"}})
+			if o.Fault != webhooks.PrivateRange || !strings.Contains(o.Detail, strings.Trim(c.host, "[]")) && !c.named {
+				t.Errorf("got %+v", o)
+			}
+			if strings.Contains(o.Detail, c.address) != c.named {
+				t.Errorf("the detail is %s", o.Detail)
+			}
+			for _, words := range []string{"level=WARN", "webhook_id=msg_1", "host=", c.address} {
+				if !strings.Contains(log.String(), words) {
+					t.Errorf("no %s in the log: %s", words, &log)
+				}
+			}
+		})
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -63,6 +64,9 @@ type Config struct {
 	// Resolver resolves names. Defaults to that of the system. Nothing that it
 	// answers is trusted.
 	Resolver *net.Resolver
+	// Log is told which address was refused, which the outcome says only of one
+	// that the URL names itself. Defaults to none.
+	Log *slog.Logger
 }
 
 // A Sender is a webhooks.Sender over HTTP/1.1 and HTTP/2. It may be used
@@ -71,6 +75,7 @@ type Sender struct {
 	secure      *http.Transport // over TLS
 	plain       *http.Transport
 	egress      Egress
+	log         *slog.Logger
 	timeout     time.Duration
 	bodyTimeout time.Duration
 	userAgent   string
@@ -86,8 +91,11 @@ func New(cfg Config) *Sender {
 	if cfg.UserAgent == "" {
 		cfg.UserAgent = webhooks.DefaultUserAgent
 	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	return &Sender{
-		secure: cfg.transport(false), plain: cfg.transport(true), egress: cfg.Egress,
+		secure: cfg.transport(false), plain: cfg.transport(true), egress: cfg.Egress, log: cfg.Log,
 		timeout: cfg.Timeout, bodyTimeout: cfg.BodyTimeout, userAgent: cfg.UserAgent,
 	}
 }
@@ -173,8 +181,12 @@ func (s *Sender) send(ctx context.Context, cancel func(), r webhooks.Request) we
 	answer, err := transport.RoundTrip(request)
 	at, timing := watch.stop()
 	if err != nil {
-		o := failure(ctx, at, err)
+		o := failure(ctx, at, request.URL.Hostname(), err)
 		o.Timing = timing
+		if o.Fault == webhooks.PrivateRange {
+			s.log.WarnContext(ctx, "a webhook was not sent to where none may go",
+				"webhook_id", r.Headers["webhook-id"], "host", request.URL.Hostname(), "error", err)
+		}
 		return o
 	}
 	o := webhooks.Outcome{

@@ -108,8 +108,9 @@ func (w *stopwatch) stop() (at stage, t webhooks.Timing) {
 
 // failure says why there was no answer to an attempt that got as far as that. A
 // time that ran out is a fault of the stage in which it did, whoever's time it
-// was.
-func failure(ctx context.Context, at stage, err error) webhooks.Outcome {
+// was. Where a host leads that may not be reached is not said, unless it is an
+// address itself: whoever may register endpoints could ask for every name inside.
+func failure(ctx context.Context, at stage, host string, err error) webhooks.Outcome {
 	o := webhooks.Outcome{Fault: webhooks.Unreachable, Detail: err.Error()}
 	if lookup, ok := errors.AsType[*net.DNSError](err); ok && lookup.Server != "" {
 		o.Detail = strings.ReplaceAll(o.Detail, " on "+lookup.Server, "") // which is ours, and not for accounts
@@ -120,9 +121,15 @@ func failure(ctx context.Context, at stage, err error) webhooks.Outcome {
 	switch {
 	case errors.Is(err, errPlain):
 		o.Fault = webhooks.PrivateRange
+		if !isAddress(host) {
+			o.Detail = host + ": " + errPlain.Error()
+		}
 		o.Detail += "; " + plainHint
 	case errors.Is(err, ssrf.ErrProhibitedIP):
 		o.Fault = webhooks.PrivateRange
+		if !isAddress(host) {
+			o.Detail = host + " leads into a private or reserved network"
+		}
 		o.Detail += "; " + allowHint
 	case at == resolving:
 		o.Fault = webhooks.NameUnresolved

@@ -32,8 +32,9 @@ const (
 	MaxSpans = 8192
 	// ExportTimeout bounds one batch with all tries to send it.
 	ExportTimeout = 10 * time.Second
-	// FlushTimeout bounds what a stopping process waits for its last spans.
-	FlushTimeout = 3 * time.Second
+	// FlushTimeout bounds what a stopping process waits for its last spans: it
+	// comes last, when those who stop it may have waited for most of what they do.
+	FlushTimeout = 2 * time.Second
 	// complaintPause lies between two lines in the log about a collector that
 	// does not take spans.
 	complaintPause = time.Minute

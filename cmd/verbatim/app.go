@@ -40,8 +40,10 @@ const (
 	// maxHeader bounds a request's headers: a key, an idempotency key, traces.
 	maxHeader = 32 << 10
 	// drainTimeout is how long requests under way may take once the server was
-	// told to stop.
-	drainTimeout = 10 * time.Second
+	// told to stop: as long as attempts under way, which end meanwhile. With that,
+	// what is left to say of endpoints and the last spans, stopping takes less than
+	// the 10 seconds that supervisors commonly wait before they kill.
+	drainTimeout = webhooks.DefaultGrace
 	// expiryPoll is how often the expirer looks although nobody told it that
 	// somebody types: somebody's typing may have been extended.
 	expiryPoll = time.Second
@@ -121,7 +123,7 @@ func newApp(ctx context.Context, cfg *config, log *slog.Logger, listener net.Lis
 	a.notary = newNotary(endpoints, a.store, func(id string) { a.dispatcher.Wake(id) }, log)
 	transcripts := projections.NewTranscripts(a.store, codec, dialects, cfg.HistoryMemory)
 	a.dispatcher = webhooks.NewDispatcher(failAfterRecord(a.store), transcripts,
-		failAfterSend(httpsender.New(httpsender.Config{Egress: cfg.egress})), time.Now,
+		failAfterSend(httpsender.New(httpsender.Config{Egress: cfg.egress, Log: log})), time.Now,
 		a.watched(webhooks.Config{UserAgent: "verbatim/" + Version, Dialects: dialects, Log: log, Notice: a.notary.notice}))
 	a.jobs = webhooks.NewJobs(a.store, a.dispatcher.Reload, time.Now, log)
 	a.replays = projections.NewReplays(a.store, codec, dialects, a.metrics.Replays(failAfterReplay(a.store)), transcripts, a.dispatcher, time.Now, log)
@@ -242,8 +244,8 @@ func (a *app) endpointChanged(id string) {
 }
 
 // run serves until the context is done or a part fails, and then stops in
-// reverse: no new requests, those under way to their end, the projections to
-// the end of their page, the attempts under way on record, the file closed.
+// reverse: no new requests and attempts, those under way to their end and on
+// record, the projections to the end of their page, the file closed.
 func (a *app) run(ctx context.Context) error {
 	server := &http.Server{
 		Handler:           a.handler(),
@@ -257,13 +259,15 @@ func (a *app) run(ctx context.Context) error {
 	defer stop()
 	parts, failed := errgroup.WithContext(background)
 	parts.Go(func() error { return named("projections", a.subscription.Run(failed)) })
+	sending, quiet := context.WithCancel(failed)
+	defer quiet()
 	told, end := context.WithCancel(context.WithoutCancel(ctx)) // until the dispatcher has nothing more to tell
 	parts.Go(func() error {
 		defer end()
 		if a.asking {
 			return nil
 		}
-		return named("dispatcher", a.dispatcher.Run(failed))
+		return named("dispatcher", a.dispatcher.Run(sending))
 	})
 	parts.Go(func() error { a.notary.run(told); return nil })
 	parts.Go(func() error { a.expire(failed); return nil })
@@ -284,6 +288,7 @@ func (a *app) run(ctx context.Context) error {
 	case <-ctx.Done():
 	case <-failed.Done():
 	}
+	quiet() // attempts have the same time as requests
 	a.api.Close()
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()

@@ -25,8 +25,9 @@ const (
 	// noticeTries is how often a notice is tried before those behind it: a single
 	// stream that takes nothing must not hold up the others for ever.
 	noticeTries = 30
-	// noticeDrain bounds the writing of what is left when the program stops.
-	noticeDrain = 2 * time.Second
+	// noticeDrain bounds the writing of what is left when the program stops: some
+	// commits, and what they do not get to is kept for the next start.
+	noticeDrain = time.Second
 
 	deliveriesActor = "system:deliveries"
 )

@@ -240,11 +240,13 @@ func keys(ctx context.Context, sh *shell, args []string) error {
 	switch what {
 	case "list":
 		return act(ctx, sh, name, rest, nil, nil, func(c *client, _ []string) error {
-			list, err := listAll[json.RawMessage](ctx, c, "/v1/keys")
-			if err != nil {
+			var all struct {
+				Data []json.RawMessage `json:"data"`
+			}
+			if err := c.call(ctx, http.MethodGet, "/v1/keys", nil, &all); err != nil {
 				return err
 			}
-			return sh.printList(list, []string{"ID", "ACCOUNT", "NAME", "CREATED", "REVOKED"}, func(raw json.RawMessage) ([]string, error) {
+			return sh.printList(all.Data, []string{"ID", "ACCOUNT", "NAME", "CREATED", "REVOKED"}, func(raw json.RawMessage) ([]string, error) {
 				var k keyView
 				err := json.Unmarshal(raw, &k)
 				revoked := "-"

@@ -81,6 +81,9 @@ func (v *verification) checkLog(ctx context.Context) error {
 			break
 		}
 	}
+	if v.from > max(1, head) && v.found.Faults.Total == 0 { // of one that was cut off there is more to say
+		return usage("--from %d is behind the end of the log, which ends at %d", v.from, head)
+	}
 	if v.whole {
 		damages, err := v.log.CheckFile(ctx)
 		if err != nil {
