@@ -45,6 +45,22 @@ func newList[T any](items []T, limit int, next func(last T) cursor) *listAnswer[
 	return out
 }
 
+// WholeQuery asks for a page of a list that is short enough to be at hand whole.
+type WholeQuery struct {
+	Cursor string `query:"cursor" doc:"page.next of the page before."`
+	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"200"`
+}
+
+// newWholeList returns a page of a list that is at hand whole.
+func newWholeList[T any](of string, in *WholeQuery, all []T) (*listAnswer[T], error) {
+	from, err := parseCursor(of, in.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	at := min(int(from.Position), len(all))
+	return newList(all[at:], in.Limit, func(T) cursor { return cursor{List: of, Position: int64(at + in.Limit)} }), nil
+}
+
 // A cursor is where a page of a list begins. Clients take it as it is.
 type cursor struct {
 	List     string `json:"l"`           // which list it belongs to
@@ -64,6 +80,9 @@ const (
 	listJobs          = "jobs"
 	listReplays       = "replays"
 	listReplayed      = "replayed" // a dry run
+	listKeys          = "keys"
+	listDialects      = "dialects"
+	listFeedCursors   = "feed_cursors"
 )
 
 // String returns the cursor as it is handed out.

@@ -68,7 +68,7 @@ type dialectRow struct {
 	Events []string `json:"events" doc:"Names of its events, in the order in which they are documented."`
 }
 
-func (s *Server) listDialects(context.Context, *struct{}) (*listAnswer[dialectRow], error) {
+func (s *Server) listDialects(_ context.Context, in *WholeQuery) (*listAnswer[dialectRow], error) {
 	names := s.cfg.Dialects.Names()
 	rows := make([]dialectRow, len(names))
 	for i, name := range names {
@@ -78,7 +78,7 @@ func (s *Server) listDialects(context.Context, *struct{}) (*listAnswer[dialectRo
 		}
 		rows[i] = dialectRow{name, webhooks.EventNames(d)}
 	}
-	return newList(rows, len(rows), nil), nil
+	return newWholeList(listDialects, in, rows)
 }
 
 // DialectView is a format as it is documented.

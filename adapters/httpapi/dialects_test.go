@@ -306,3 +306,22 @@ func TestPreviewReach(t *testing.T) {
 	h.do("POST", "/v1/dialects/raven/preview", object{"conversation": id}).fails(422, "dialect.no_word")
 	h.do("POST", "/v1/dialects/raven/preview", object{"conversation": id, "at_version": 2}).is(200).version(2)
 }
+
+// A list that is at hand whole has pages like all others.
+func TestPagesOfAShortList(t *testing.T) {
+	t.Parallel()
+	h := open(t)
+	whole := h.do("GET", "/v1/dialects", nil).is(200).has("page.next", nil)
+	first := h.do("GET", "/v1/dialects?limit=4", nil).is(200).has("data.4", nil)
+	next := fmt.Sprint(first.get("page.next"))
+	second := h.do("GET", "/v1/dialects?limit=4&cursor="+next, nil).is(200).has("page.next", nil)
+	for i := range 4 {
+		first.has(fmt.Sprintf("data.%d.name", i), whole.get(fmt.Sprintf("data.%d.name", i)))
+	}
+	for i := range 2 {
+		second.has(fmt.Sprintf("data.%d.name", i), whole.get(fmt.Sprintf("data.%d.name", i+4)))
+	}
+	second.has("data.2", nil)
+	h.do("GET", "/v1/dialects?cursor=e30", nil).fails(400, "bad_cursor")
+	h.do("GET", "/v1/keys?cursor="+next, nil, as(adminKey)).fails(400, "bad_cursor")
+}

@@ -235,7 +235,7 @@ func TestBadInputChangesNothing(t *testing.T) {
 		{name: "unknown parameter of a stream", method: "GET", path: "/v1/events?form=3", status: 422, code: "unknown_field", location: "query.form", options: []option{header("Accept", "text/event-stream")}},
 		{name: "unknown parameter beside known ones", method: "GET", path: ep + "/feed?cursor=h&ack=0&Limit=3", status: 422, code: "unknown_field", location: "query.Limit"},
 		{name: "unknown parameter of a write", method: "POST", path: c + "/messages?dry_run=true", body: object{"text": "Hi"}, status: 422, code: "unknown_field", location: "query.dry_run"},
-		{name: "unknown parameter of what takes none", method: "GET", path: "/v1/dialects?limit=3", status: 422, code: "unknown_field", location: "query.limit"},
+		{name: "unknown parameter of what takes none", method: "GET", path: "/v1/dialects/closer@1?limit=3", status: 422, code: "unknown_field", location: "query.limit"},
 		{name: "long unknown parameter", method: "GET", path: c + "?" + long, status: 422, code: "unknown_field", location: "query." + long[:194] + "…"},
 		{name: "query that is none", method: "GET", path: ep + "/deliveries?sa;te=parked", status: 422, code: "invalid_field", location: "query"},
 		{name: "limit", method: "GET", path: "/v1/conversations?limit=201", status: 422, code: "invalid_field", location: "query.limit"},
@@ -300,7 +300,7 @@ func TestUnknownParameters(t *testing.T) {
 	h.do("GET", "/v1/conversations?sate=open&limit=3&order=up", nil).fails(422, "unknown_field").
 		has("errors.0.location", "query.order", "errors.1.location", "query.sate", "errors.2", nil).
 		mentions("cursor, limit, status")
-	h.do("GET", "/v1/dialects?limit=3", nil).fails(422, "unknown_field").mentions("takes none")
+	h.do("GET", "/v1/dialects/closer@1?limit=3", nil).fails(422, "unknown_field").mentions("takes none")
 	// Who asks comes first, and whatever is not of the API takes what it gets.
 	h.do("GET", "/v1/conversations?sate=open", nil, header("Authorization", "")).fails(401, "missing_key")
 	for _, path := range []string{"/livez", "/readyz", "/openapi.json", "/docs", "/docs/docs.css"} {

@@ -342,8 +342,12 @@ func newFeedCursorView(c projections.FeedCursor) FeedCursorView {
 	return FeedCursorView{c.Name, projections.FormatFeedMark(c.After), c.At}
 }
 
-// listFeedCursors answers with all of them: there are few.
-func (s *Server) listFeedCursors(ctx context.Context, in *EndpointPath) (*listAnswer[FeedCursorView], error) {
+type listFeedCursorsInput struct {
+	EndpointPath
+	WholeQuery
+}
+
+func (s *Server) listFeedCursors(ctx context.Context, in *listFeedCursorsInput) (*listAnswer[FeedCursorView], error) {
 	if _, err := s.feed(ctx, in.ID); err != nil {
 		return nil, err
 	}
@@ -355,7 +359,7 @@ func (s *Server) listFeedCursors(ctx context.Context, in *EndpointPath) (*listAn
 	for i := range cursors {
 		views[i] = newFeedCursorView(cursors[i])
 	}
-	return newList(views, len(views), nil), nil
+	return newWholeList(listFeedCursors, &in.WholeQuery, views)
 }
 
 // FeedCursorPath is the cursor a request is about.

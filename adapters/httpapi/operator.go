@@ -85,8 +85,7 @@ type KeyView struct {
 
 func newKeyView(k Key) KeyView { return KeyView{k.ID, k.Account, k.Name, k.CreatedAt, k.RevokedAt} }
 
-// listKeys answers with all keys at once: there are few.
-func (s *Server) listKeys(ctx context.Context, _ *struct{}) (*listAnswer[KeyView], error) {
+func (s *Server) listKeys(ctx context.Context, in *WholeQuery) (*listAnswer[KeyView], error) {
 	if err := operatorOnly(callOf(ctx)); err != nil {
 		return nil, err
 	}
@@ -98,7 +97,7 @@ func (s *Server) listKeys(ctx context.Context, _ *struct{}) (*listAnswer[KeyView
 	for i := range keys {
 		rows[i] = newKeyView(keys[i])
 	}
-	return newList(rows, len(rows), nil), nil
+	return newWholeList(listKeys, in, rows)
 }
 
 type createKeyInput struct {

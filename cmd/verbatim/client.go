@@ -118,7 +118,7 @@ func (c *client) call(ctx context.Context, method, path string, body, answer any
 	return json.Unmarshal(b, answer)
 }
 
-// listAll reads every page of a list that has pages.
+// listAll reads every page of a list.
 func listAll[T any](ctx context.Context, c *client, path string) ([]T, error) {
 	var all []T
 	cursor := ""

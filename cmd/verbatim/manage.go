@@ -240,13 +240,11 @@ func keys(ctx context.Context, sh *shell, args []string) error {
 	switch what {
 	case "list":
 		return act(ctx, sh, name, rest, nil, nil, func(c *client, _ []string) error {
-			var all struct {
-				Data []json.RawMessage `json:"data"`
-			}
-			if err := c.call(ctx, http.MethodGet, "/v1/keys", nil, &all); err != nil {
+			list, err := listAll[json.RawMessage](ctx, c, "/v1/keys")
+			if err != nil {
 				return err
 			}
-			return sh.printList(all.Data, []string{"ID", "ACCOUNT", "NAME", "CREATED", "REVOKED"}, func(raw json.RawMessage) ([]string, error) {
+			return sh.printList(list, []string{"ID", "ACCOUNT", "NAME", "CREATED", "REVOKED"}, func(raw json.RawMessage) ([]string, error) {
 				var k keyView
 				err := json.Unmarshal(raw, &k)
 				revoked := "-"
