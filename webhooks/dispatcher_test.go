@@ -610,6 +610,32 @@ func TestLanesAreReadBehindTheirEndpoint(t *testing.T) {
 	}
 }
 
+// An endpoint that cannot be read is not asked for with every offer.
+func TestAnEndpointThatCannotBeReadIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, webhooks.Config{})
+		id := b.target(1, nil)
+		stop := b.run()
+		b.queue.fail("target", errors.New("busy"))
+		var offers []webhooks.Delivery
+		for i := range 100 {
+			offers = append(offers, b.plan(id, i, int64(i+1)))
+		}
+		b.d.Offer(offers)
+		synctest.Wait()
+		if n := b.queue.count("target"); n != 1 {
+			t.Errorf("it was asked for %d times", n)
+		}
+		b.queue.fail("target", nil)
+		time.Sleep(2 * webhooks.Pause)
+		if b.sends() != len(offers) {
+			t.Errorf("%d sent", b.sends())
+		}
+		b.end(stop)
+	})
+}
+
 // An endpoint that is disabled while the dispatcher is at work is sent nothing more,
 // even if the dispatcher has what was planned since.
 func TestNothingBeginsBehindWake(t *testing.T) {

@@ -485,13 +485,17 @@ func (d *Dispatcher) page(ctx context.Context, s *sweep, only string, now time.T
 // meet asks for the settings of an endpoint that is not known yet, so that what
 // is read of its lanes is newer: one that is told to begin elsewhere has its lanes
 // put in order before its settings say that they may flow. It reports whether
-// the endpoint is known only since.
+// the endpoint is known only since. One that cannot be read is left to begin, which
+// says what is wrong, and is not asked for again with every offer.
 func (d *Dispatcher) meet(ctx context.Context, o *outlet, now time.Time) bool {
-	if o.known || o.gone || o.asleep {
+	if o.known || o.gone || o.asleep || o.until.After(now) {
 		return false
 	}
 	_, err := d.target(ctx, o, now)
-	return err == nil // else begin meets it, and says what is wrong
+	if err != nil && !o.gone {
+		o.until = now.Add(Pause)
+	}
+	return err == nil
 }
 
 // meetAll meets the endpoints of heads, up to the first that is another than only
